@@ -1,0 +1,138 @@
+package keyring
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// An Anchor is a position kept in a file outside the database: the memory that a restored database does not have. A
+// store that is behind it is refused. The file has four lines:
+//
+//	intaglio anchor 1
+//	store 6f1d0c6a5e2b9a01
+//	position 48632 9f86d081884c7d65…
+//	sum 2c26b46b68ffc68f…        SHA-256 of the three lines above
+//
+// It is replaced by rename and never edited, so a crash leaves the old one or the new one. Safe for concurrent use by
+// one process.
+type Anchor struct {
+	path string
+
+	mu    sync.Mutex // guards the rest, and the file
+	store string
+	at    Position
+}
+
+// ErrNoAnchor: there is no anchor file. A server without one cannot tell an old copy of the database from the real one.
+var ErrNoAnchor = errors.New("no anchor")
+
+// OpenAnchor reads the anchor at path; ErrNoAnchor when there is none, ErrInvalid when it is damaged.
+func OpenAnchor(path string) (*Anchor, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w at %s", ErrNoAnchor, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the anchor: %w", err)
+	}
+	store, at, err := parseAnchor(string(b))
+	if err != nil {
+		return nil, fmt.Errorf("anchor %s: %w", path, err)
+	}
+	return &Anchor{path: path, store: store, at: at}, nil
+}
+
+// CreateAnchor writes an anchor that trusts the store's present position. It refuses to replace one.
+func CreateAnchor(path, store string, at Position) (*Anchor, error) {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: there is an anchor at %s already", ErrRefused, path)
+	}
+	a := &Anchor{path: path, store: store, at: at}
+	return a, a.write(at)
+}
+
+// Store is the id of the store the anchor belongs to.
+func (a *Anchor) Store() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.store
+}
+
+// Position is the highest position this server has installed.
+func (a *Anchor) Position() Position {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.at
+}
+
+// Raise moves the anchor to a later position of the same store, durably before it returns. An earlier position is
+// ErrRollback: an anchor never goes down.
+func (a *Anchor) Raise(store string, to Position) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if store != a.store || to.Revision < a.at.Revision {
+		return fmt.Errorf("%w: store %s %v is not above anchor %s %v", ErrRollback, store, to, a.store, a.at)
+	}
+	if to == a.at {
+		return nil
+	}
+	if err := a.write(to); err != nil {
+		return fmt.Errorf("raising the anchor: %w", err)
+	}
+	a.at = to
+	return nil
+}
+
+func (a *Anchor) write(at Position) error {
+	body := fmt.Sprintf("intaglio anchor 1\nstore %s\nposition %d %s\n", a.store, at.Revision, at.Digest)
+	sum := sha256.Sum256([]byte(body))
+	f, err := os.CreateTemp(filepath.Dir(a.path), filepath.Base(a.path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already once it was renamed
+	_, err = f.WriteString(body + "sum " + hex.EncodeToString(sum[:]) + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), a.path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(a.path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func parseAnchor(s string) (store string, at Position, err error) {
+	body, last, ok := strings.Cut(s, "sum ")
+	sum := sha256.Sum256([]byte(body))
+	if !ok || last != hex.EncodeToString(sum[:])+"\n" {
+		return "", at, fmt.Errorf("%w: it is half-written or was edited", ErrInvalid)
+	}
+	lines := strings.Split(body, "\n")
+	if len(lines) != 4 || lines[0] != "intaglio anchor 1" {
+		return "", at, fmt.Errorf("%w: unknown format %q", ErrInvalid, lines[0])
+	}
+	store, ok = strings.CutPrefix(lines[1], "store ")
+	position, ok2 := strings.CutPrefix(lines[2], "position ")
+	revision, digest, ok3 := strings.Cut(position, " ")
+	if !ok || !ok2 || !ok3 {
+		return "", at, fmt.Errorf("%w: a line is missing", ErrInvalid)
+	}
+	n, err := strconv.ParseUint(revision, 10, 64)
+	if err != nil {
+		return "", at, fmt.Errorf("%w: revision %q", ErrInvalid, revision)
+	}
+	at.Revision = Revision(n)
+	return store, at, at.Digest.UnmarshalText([]byte(digest))
+}

@@ -1,0 +1,138 @@
+package keyring
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Line is one ring as a snapshot sees it: its record, its issuer, and the key that signs.
+type Line struct {
+	Ring   *Ring
+	Issuer *Issuer
+	Signer *Key // nil when nothing in the ring can sign
+}
+
+// A Snapshot is a replica's copy of the store at one position. It never changes and is safe for concurrent use; do not
+// write to what it returns.
+type Snapshot struct {
+	Store    string
+	Position Position
+	Timing   Timing
+	Cutoffs  Cutoffs
+
+	issuers map[string]*Issuer
+	lines   map[string]*Line
+	grants  map[string]*Grant
+	asked   instant // before the store was asked for it
+}
+
+// Line returns a ring as the snapshot sees it.
+func (s *Snapshot) Line(ring string) (*Line, bool) {
+	l, ok := s.lines[ring]
+	return l, ok
+}
+
+// Issuer returns an issuer.
+func (s *Snapshot) Issuer(name string) (*Issuer, bool) {
+	i, ok := s.issuers[name]
+	return i, ok
+}
+
+// Grant returns a grant, deleted or not.
+func (s *Snapshot) Grant(name string) (*Grant, bool) {
+	g, ok := s.grants[name]
+	return g, ok
+}
+
+// Issuers returns all issuers by name.
+func (s *Snapshot) Issuers() []*Issuer {
+	return slices.SortedFunc(maps.Values(s.issuers), func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// Lines returns all rings by name.
+func (s *Snapshot) Lines() []*Line {
+	return slices.SortedFunc(maps.Values(s.lines), func(a, b *Line) int { return strings.Compare(a.Ring.Name, b.Ring.Name) })
+}
+
+// Grants returns all grants by name, without the deleted ones.
+func (s *Snapshot) Grants() []*Grant {
+	live := make([]*Grant, 0, len(s.grants))
+	for _, g := range s.grants {
+		if !g.Deleted {
+			live = append(live, g)
+		}
+	}
+	slices.SortFunc(live, func(a, b *Grant) int { return strings.Compare(a.Name, b.Name) })
+	return live
+}
+
+// Allowed reports whether some grant lets principal do v on target (see [Grant.Allows]).
+func (s *Snapshot) Allowed(principal string, v Verb, target string) bool {
+	for _, g := range s.grants {
+		if g.Principal == principal && g.Allows(v, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// Revoked reports whether key k of ring is dead by its record or by a cutoff.
+func (s *Snapshot) Revoked(ring *Ring, k *Key) bool { return s.Cutoffs.Revoked(ring, k) }
+
+// NewSnapshot builds a snapshot from everything a store holds. It serves tools that read a store once; a replica's
+// snapshots are kept by a [Live].
+func NewSnapshot(c Changes) (*Snapshot, error) {
+	if !c.Full {
+		return nil, fmt.Errorf("%w: a snapshot needs the whole store", ErrInvalid)
+	}
+	return (&Snapshot{}).with(c, instant{})
+}
+
+// with returns the snapshot that follows s after c. Rings whose signer c cannot have changed keep their line.
+func (s *Snapshot) with(c Changes, asked instant) (*Snapshot, error) {
+	next := &Snapshot{Store: c.Store, Position: c.Position, Timing: c.Timing, Cutoffs: s.Cutoffs, issuers: s.issuers, lines: s.lines, grants: s.grants, asked: asked}
+	if c.Full {
+		next.Cutoffs, next.issuers, next.lines, next.grants = nil, map[string]*Issuer{}, map[string]*Line{}, map[string]*Grant{}
+	}
+	if len(c.Issuers)+len(c.Rings)+len(c.Grants)+len(c.Cutoffs) == 0 {
+		return next, nil
+	}
+	next.Cutoffs = append(slices.Clip(next.Cutoffs), c.Cutoffs...)
+	if !slices.IsSortedFunc(next.Cutoffs, func(a, b Cutoff) int { return cmp.Compare(a.Revision, b.Revision) }) {
+		return nil, fmt.Errorf("%w: cutoffs are out of order", ErrTampered)
+	}
+	next.issuers, next.grants, next.lines = maps.Clone(next.issuers), maps.Clone(next.grants), maps.Clone(next.lines)
+	for i := range c.Issuers {
+		next.issuers[c.Issuers[i].Name] = &c.Issuers[i]
+	}
+	for i := range c.Grants {
+		next.grants[c.Grants[i].Name] = &c.Grants[i]
+	}
+	for i := range c.Rings {
+		next.lines[c.Rings[i].Name] = &Line{Ring: &c.Rings[i]}
+	}
+	return next, next.draw(c)
+}
+
+// draw works out the signers of the rings that changed, and of every ring when a cutoff was raised.
+func (s *Snapshot) draw(c Changes) error {
+	names := make([]string, 0, len(c.Rings))
+	for i := range c.Rings {
+		names = append(names, c.Rings[i].Name)
+	}
+	if len(c.Cutoffs) > 0 {
+		names = slices.Collect(maps.Keys(s.lines))
+	}
+	for _, name := range names {
+		ring := s.lines[name].Ring
+		issuer, ok := s.issuers[ring.Issuer()]
+		if !ok {
+			return fmt.Errorf("%w: ring %s has no issuer", ErrTampered, name)
+		}
+		s.lines[name] = &Line{Ring: ring, Issuer: issuer, Signer: Signer(ring, s.Cutoffs)}
+	}
+	return nil
+}
