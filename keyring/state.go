@@ -49,7 +49,9 @@ func (s State) String() string { return nameOf(stateNames, uint8(s)) }
 func (s State) MarshalText() ([]byte, error) { return marshalName("state", stateNames, uint8(s)) }
 
 // UnmarshalText reads a state's name.
-func (s *State) UnmarshalText(b []byte) error { return unmarshalName("state", stateNames, (*uint8)(s), b) }
+func (s *State) UnmarshalText(b []byte) error {
+	return unmarshalName("state", stateNames, (*uint8)(s), b)
+}
 
 // Protection is where a private key can be used, from weak to strong; compare with <. The zero value is invalid.
 type Protection uint8
@@ -99,7 +101,9 @@ func (u Usage) String() string { return nameOf(usageNames, uint8(u)) }
 func (u Usage) MarshalText() ([]byte, error) { return marshalName("usage", usageNames, uint8(u)) }
 
 // UnmarshalText reads a usage's name.
-func (u *Usage) UnmarshalText(b []byte) error { return unmarshalName("usage", usageNames, (*uint8)(u), b) }
+func (u *Usage) UnmarshalText(b []byte) error {
+	return unmarshalName("usage", usageNames, (*uint8)(u), b)
+}
 
 func nameOf(names []string, v uint8) string {
 	if v == 0 || int(v) >= len(names) {
