@@ -84,3 +84,11 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
+
+// inPart says in which part of the input err, an *Error just made, was found; nil stays nil.
+func inPart(err error, part string) error {
+	if e, ok := err.(*Error); ok {
+		e.Part = part
+	}
+	return err
+}
