@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	pb "intaglio.example/api/intagliov1"
+	"intaglio.example/backends"
+	"intaglio.example/keyring"
+	"intaglio.example/rotation"
+)
+
+// Config is what a Server needs. Everything but Now and Reflection is required.
+type Config struct {
+	Store      keyring.Store
+	Live       *keyring.Live
+	Backends   *backends.Set
+	Rotator    *rotation.Rotator
+	Log        *slog.Logger
+	Now        func() time.Time // time.Now when nil
+	Reflection bool             // let clients ask for the API's description
+}
+
+// A Server answers calls. All methods are safe for concurrent use.
+type Server struct {
+	store    keyring.Store
+	live     *keyring.Live
+	backends *backends.Set
+	rotator  *rotation.Rotator
+	log      *slog.Logger
+	now      func() time.Time
+
+	reflection bool
+	public     publicKeys
+	sets       keySets
+	metrics    *metrics
+	draining   atomic.Bool
+}
+
+// New returns a server that is ready to be mounted.
+func New(c Config) *Server {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Server{
+		store: c.Store, live: c.Live, backends: c.Backends, rotator: c.Rotator,
+		log: c.Log, now: c.Now, reflection: c.Reflection,
+	}
+	s.metrics = newMetrics(s)
+	return s
+}
+
+// Limits of one gRPC connection. A message holds at most a batch of claims; the rest keeps idle or hostile clients cheap.
+const (
+	maxMessage     = 1<<20 + 64<<10
+	maxHeaders     = 16 << 10
+	maxStreams     = 1024
+	minClientPings = 10 * time.Second
+)
+
+// GRPC returns a gRPC server with every service registered, that speaks mutual TLS by config, which must ask for and verify
+// client certificates.
+func (s *Server) GRPC(config *tls.Config) *grpc.Server {
+	g := grpc.NewServer(
+		grpc.Creds(newIdentifying(config)),
+		grpc.ChainUnaryInterceptor(s.edge),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPings, PermitWithoutStream: true}),
+	)
+	pb.RegisterSigningServiceServer(g, &signing{Server: s})
+	pb.RegisterKeySetServiceServer(g, &keySetService{Server: s})
+	pb.RegisterAdminServiceServer(g, &admin{Server: s})
+	pb.RegisterRevocationServiceServer(g, &revocation{Server: s})
+	healthpb.RegisterHealthServer(g, &health{Server: s})
+	if s.reflection {
+		reflection.Register(g)
+	}
+	return g
+}
+
+// Drain makes the server say that it is not ready, so that callers go elsewhere. Calls are still answered.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// edge is where every unary call enters and leaves: a panic becomes an error, and every error one of the closed list.
+func (s *Server) edge(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("a handler panicked", "method", info.FullMethod, "panic", p, "stack", string(debug.Stack()))
+			res, err = nil, fail(pb.Reason_REASON_INTERNAL, "the server failed while it answered; it has logged why")
+		}
+		if err != nil {
+			err = s.report(info.FullMethod, err)
+		}
+	}()
+	return next(ctx, req)
+}
