@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Line is one ring as a snapshot sees it: its record, its issuer, and the key that signs.
@@ -23,11 +24,15 @@ type Snapshot struct {
 	Timing   Timing
 	Cutoffs  Cutoffs
 
-	issuers map[string]*Issuer
-	lines   map[string]*Line
-	grants  map[string]*Grant
-	asked   instant // before the store was asked for it
+	issuers    map[string]*Issuer
+	lines      map[string]*Line
+	grants     map[string]*Grant
+	principals map[string][]*Grant // live grants by principal
+	asked      instant             // before the store was asked for it
 }
+
+// Asked is when the store was asked for the snapshot, by this replica's wall clock.
+func (s *Snapshot) Asked() time.Time { return s.asked.at }
 
 // Line returns a ring as the snapshot sees it.
 func (s *Snapshot) Line(ring string) (*Line, bool) {
@@ -69,14 +74,9 @@ func (s *Snapshot) Grants() []*Grant {
 	return live
 }
 
-// Allowed reports whether some grant lets principal do v on target (see [Grant.Allows]).
+// Allowed reports whether some grant lets principal do v on target (see [Grant.Allows]). It does not allocate.
 func (s *Snapshot) Allowed(principal string, v Verb, target string) bool {
-	for _, g := range s.grants {
-		if g.Principal == principal && g.Allows(v, target) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.principals[principal], func(g *Grant) bool { return g.Allows(v, target) })
 }
 
 // Revoked reports whether key k of ring is dead by its record or by a cutoff.
@@ -93,7 +93,8 @@ func NewSnapshot(c Changes) (*Snapshot, error) {
 
 // with returns the snapshot that follows s after c. Rings whose signer c cannot have changed keep their line.
 func (s *Snapshot) with(c Changes, asked instant) (*Snapshot, error) {
-	next := &Snapshot{Store: c.Store, Position: c.Position, Timing: c.Timing, Cutoffs: s.Cutoffs, issuers: s.issuers, lines: s.lines, grants: s.grants, asked: asked}
+	next := &Snapshot{Store: c.Store, Position: c.Position, Timing: c.Timing, Cutoffs: s.Cutoffs, asked: asked}
+	next.issuers, next.lines, next.grants, next.principals = s.issuers, s.lines, s.grants, s.principals
 	if c.Full {
 		next.Cutoffs, next.issuers, next.lines, next.grants = nil, map[string]*Issuer{}, map[string]*Line{}, map[string]*Grant{}
 	}
@@ -114,7 +115,17 @@ func (s *Snapshot) with(c Changes, asked instant) (*Snapshot, error) {
 	for i := range c.Rings {
 		next.lines[c.Rings[i].Name] = &Line{Ring: &c.Rings[i]}
 	}
+	if c.Full || len(c.Grants) > 0 {
+		next.index()
+	}
 	return next, next.draw(c)
+}
+
+func (s *Snapshot) index() {
+	s.principals = map[string][]*Grant{}
+	for _, g := range s.Grants() {
+		s.principals[g.Principal] = append(s.principals[g.Principal], g)
+	}
 }
 
 // draw works out the signers of the rings that changed, and of every ring when a cutoff was raised.
