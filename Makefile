@@ -4,7 +4,8 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS   += --no-print-directory
 
-TOOLS := .cache/tools
+TOOLS    := .cache/tools
+GENERATE := $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 
 NAME      ?=     # of one acceptance program
 ARGS      ?=     # for `run`, or for the acceptance program NAME
@@ -31,7 +32,7 @@ check: lint ## the inner loop: lint, unit and property tests; under 3 minutes
 test: parts lint ## everything: all tests, the race detector, other people's software, acceptance programs
 	go test $(TESTFLAGS) ./...
 	CGO_ENABLED=1 go test -race -short $(TESTFLAGS) ./keyring/... ./backends/... ./rotation/... ./server/...
-	for mod in test/*/go.mod; do [ ! -e "$$mod" ] || (cd "$${mod%/go.mod}" && go vet ./... && go test $(TESTFLAGS) ./...); done
+	for mod in $(wildcard test/*/go.mod); do (cd "$$(dirname $$mod)" && go vet ./... && go test $(TESTFLAGS) ./...); done
 	test/accept.sh
 
 .PHONY: soak
@@ -49,19 +50,21 @@ accept: ## acceptance programs: NAME=… ARGS=…, or all that are not long
 	test/accept.sh $(NAME) $(ARGS)
 
 .PHONY: lint
-lint: $(TOOLS)/staticcheck $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## gofmt, vet, staticcheck, buf lint and breaking, generated code fresh
-	@unformatted=$$(find . \( -name node_modules -o -path ./.cache \) -prune -o -name '*.go' -print0 | xargs -0 gofmt -l); \
-	if [ -n "$$unformatted" ]; then printf 'not gofmt:\n%s\n' "$$unformatted" >&2; exit 1; fi
+lint: $(TOOLS)/staticcheck $(GENERATE) ## gofmt, vet, staticcheck, buf lint and breaking, generated code fresh
+	@bad=$$(find . \( -name node_modules -o -path ./.cache \) -prune -o -name '*.go' -print0 | xargs -0 gofmt -l); \
+	if [ -n "$$bad" ]; then printf 'not gofmt:\n%s\n' "$$bad" >&2; exit 1; fi
 	go vet ./...
 	$(TOOLS)/staticcheck ./...
 	$(TOOLS)/buf lint
-	@if tag=$$(git describe --tags --abbrev=0 2>/dev/null); then set -x; $(TOOLS)/buf breaking --against ".git#tag=$$tag"; \
+	@if tag=$$(git describe --tags --abbrev=0 2>/dev/null); \
+	then set -x; $(TOOLS)/buf breaking --against ".git#tag=$$tag"; \
 	else echo 'buf breaking: no tag yet, so nothing to compare with'; fi
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; $(TOOLS)/buf generate -o "$$fresh"; \
-	if ! diff -r "$$fresh/api/intagliov1" api/intagliov1 >&2; then echo 'api/intagliov1 is not what proto/ generates: make proto' >&2; exit 1; fi
+	diff -r -x doc.go "$$fresh/api/intagliov1" api/intagliov1 >&2 || \
+	{ echo 'api/intagliov1 is not what proto/ generates: run make proto' >&2; exit 1; }
 
 .PHONY: proto
-proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## regenerate api/intagliov1 from proto/
+proto: $(GENERATE) ## regenerate api/intagliov1 from proto/
 	rm -f api/intagliov1/*.pb.go
 	$(TOOLS)/buf generate
 

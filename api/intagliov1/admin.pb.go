@@ -579,8 +579,8 @@ type UpdateRingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, the new values, and the etag it was read with, or none. Required.
 	Ring *Ring `protobuf:"bytes,1,opt,name=ring,proto3" json:"ring,omitempty"`
-	// Which settings: algorithm, backend, min_protection, audiences, default_ttl, max_ttl, rotation, labels; each is replaced
-	// whole. Required; * is refused.
+	// Which settings: algorithm, backend, min_protection, audiences, default_ttl, max_ttl, rotation, labels; each is
+	// replaced whole. Required; * is refused.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Check only.
 	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -1054,8 +1054,8 @@ func (x *Plan) GetSteps() []*Step {
 // PlanRotationRequest says which rings.
 type PlanRotationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// issuers/payments/rings/access, or payments/access. issuers/payments/rings/- or payments/- for every ring of an issuer,
-	// issuers/-/rings/- or -/- for every ring. Required.
+	// issuers/payments/rings/access, or payments/access. issuers/payments/rings/- or payments/- for every ring of an
+	// issuer, issuers/-/rings/- or -/- for every ring. Required.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Rings per page, 1 to 1,000; 100 when 0.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`

@@ -58,18 +58,20 @@ type AdminServiceClient interface {
 	ListIssuers(ctx context.Context, in *ListIssuersRequest, opts ...grpc.CallOption) (*ListIssuersResponse, error)
 	// CreateRing makes a ring. Its first key is reserved, made and published right after; until then it has no signer.
 	//
-	// NOT_FOUND: ISSUER_NOT_FOUND, BACKEND_NOT_FOUND. ALREADY_EXISTS: ALREADY_EXISTS. FAILED_PRECONDITION:
-	// ALGORITHM_UNSUPPORTED, PROTECTION_TOO_LOW.
+	// NOT_FOUND: ISSUER_NOT_FOUND, BACKEND_NOT_FOUND. ALREADY_EXISTS: ALREADY_EXISTS. INVALID_ARGUMENT:
+	// ALGORITHM_UNSUPPORTED. FAILED_PRECONDITION: PROTECTION_TOO_LOW.
 	CreateRing(ctx context.Context, in *CreateRingRequest, opts ...grpc.CallOption) (*Ring, error)
 	// GetRing returns a ring. NOT_FOUND: RING_NOT_FOUND.
 	GetRing(ctx context.Context, in *GetRingRequest, opts ...grpc.CallOption) (*Ring, error)
 	// ListRings returns an issuer's rings, or everyone's, by name.
 	ListRings(ctx context.Context, in *ListRingsRequest, opts ...grpc.CallOption) (*ListRingsResponse, error)
-	// UpdateRing changes settings. Those that belong to a key (algorithm, backend, min_protection, audiences, max_ttl) take
-	// effect with the next one; a successor that is already published keeps what it was reserved with.
+	// UpdateRing changes settings. Those that belong to a key (algorithm, backend, min_protection, audiences, max_ttl)
+	// take effect with the next one; a successor that is already published keeps what it was reserved with.
 	//
-	// An update that would change nothing succeeds whatever its etag. NOT_FOUND: RING_NOT_FOUND, BACKEND_NOT_FOUND. ABORTED: ETAG_MISMATCH.
-	// INVALID_ARGUMENT: FIELD_IMMUTABLE. FAILED_PRECONDITION: as CreateRing.
+	// An update that would change nothing succeeds whatever its etag.
+	//
+	// NOT_FOUND: RING_NOT_FOUND, BACKEND_NOT_FOUND. ABORTED: ETAG_MISMATCH. INVALID_ARGUMENT: FIELD_IMMUTABLE,
+	// ALGORITHM_UNSUPPORTED. FAILED_PRECONDITION: PROTECTION_TOO_LOW.
 	UpdateRing(ctx context.Context, in *UpdateRingRequest, opts ...grpc.CallOption) (*Ring, error)
 	// GetKey returns a key. NOT_FOUND: KEY_NOT_FOUND.
 	GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*Key, error)
@@ -85,9 +87,9 @@ type AdminServiceClient interface {
 	//
 	// NOT_FOUND: RING_NOT_FOUND, ISSUER_NOT_FOUND.
 	PlanRotation(ctx context.Context, in *PlanRotationRequest, opts ...grpc.CallOption) (*PlanRotationResponse, error)
-	// RotateRing moves a ring on now rather than when it is due. It makes and publishes a successor if there is none; if the
-	// successor has been published for the ring's propagation time, or for propagated_for, it becomes the signer and the
-	// old signer retires.
+	// RotateRing moves a ring on now rather than when it is due. It makes and publishes a successor if there is none; if
+	// the successor has been published for the ring's propagation time, or for propagated_for, it becomes the signer and
+	// the old signer retires.
 	//
 	// NOT_FOUND: RING_NOT_FOUND. FAILED_PRECONDITION: NOT_PROPAGATED when an existing successor is too young,
 	// PROTECTION_TOO_LOW. UNAVAILABLE: BACKEND_UNAVAILABLE.
@@ -290,18 +292,20 @@ type AdminServiceServer interface {
 	ListIssuers(context.Context, *ListIssuersRequest) (*ListIssuersResponse, error)
 	// CreateRing makes a ring. Its first key is reserved, made and published right after; until then it has no signer.
 	//
-	// NOT_FOUND: ISSUER_NOT_FOUND, BACKEND_NOT_FOUND. ALREADY_EXISTS: ALREADY_EXISTS. FAILED_PRECONDITION:
-	// ALGORITHM_UNSUPPORTED, PROTECTION_TOO_LOW.
+	// NOT_FOUND: ISSUER_NOT_FOUND, BACKEND_NOT_FOUND. ALREADY_EXISTS: ALREADY_EXISTS. INVALID_ARGUMENT:
+	// ALGORITHM_UNSUPPORTED. FAILED_PRECONDITION: PROTECTION_TOO_LOW.
 	CreateRing(context.Context, *CreateRingRequest) (*Ring, error)
 	// GetRing returns a ring. NOT_FOUND: RING_NOT_FOUND.
 	GetRing(context.Context, *GetRingRequest) (*Ring, error)
 	// ListRings returns an issuer's rings, or everyone's, by name.
 	ListRings(context.Context, *ListRingsRequest) (*ListRingsResponse, error)
-	// UpdateRing changes settings. Those that belong to a key (algorithm, backend, min_protection, audiences, max_ttl) take
-	// effect with the next one; a successor that is already published keeps what it was reserved with.
+	// UpdateRing changes settings. Those that belong to a key (algorithm, backend, min_protection, audiences, max_ttl)
+	// take effect with the next one; a successor that is already published keeps what it was reserved with.
 	//
-	// An update that would change nothing succeeds whatever its etag. NOT_FOUND: RING_NOT_FOUND, BACKEND_NOT_FOUND. ABORTED: ETAG_MISMATCH.
-	// INVALID_ARGUMENT: FIELD_IMMUTABLE. FAILED_PRECONDITION: as CreateRing.
+	// An update that would change nothing succeeds whatever its etag.
+	//
+	// NOT_FOUND: RING_NOT_FOUND, BACKEND_NOT_FOUND. ABORTED: ETAG_MISMATCH. INVALID_ARGUMENT: FIELD_IMMUTABLE,
+	// ALGORITHM_UNSUPPORTED. FAILED_PRECONDITION: PROTECTION_TOO_LOW.
 	UpdateRing(context.Context, *UpdateRingRequest) (*Ring, error)
 	// GetKey returns a key. NOT_FOUND: KEY_NOT_FOUND.
 	GetKey(context.Context, *GetKeyRequest) (*Key, error)
@@ -317,9 +321,9 @@ type AdminServiceServer interface {
 	//
 	// NOT_FOUND: RING_NOT_FOUND, ISSUER_NOT_FOUND.
 	PlanRotation(context.Context, *PlanRotationRequest) (*PlanRotationResponse, error)
-	// RotateRing moves a ring on now rather than when it is due. It makes and publishes a successor if there is none; if the
-	// successor has been published for the ring's propagation time, or for propagated_for, it becomes the signer and the
-	// old signer retires.
+	// RotateRing moves a ring on now rather than when it is due. It makes and publishes a successor if there is none; if
+	// the successor has been published for the ring's propagation time, or for propagated_for, it becomes the signer and
+	// the old signer retires.
 	//
 	// NOT_FOUND: RING_NOT_FOUND. FAILED_PRECONDITION: NOT_PROPAGATED when an existing successor is too young,
 	// PROTECTION_TOO_LOW. UNAVAILABLE: BACKEND_UNAVAILABLE.

@@ -44,11 +44,12 @@ const (
 	Reason_REASON_CLAIM_RESERVED Reason = 12
 	// INVALID_ARGUMENT. claims is longer than 8 KiB.
 	Reason_REASON_CLAIMS_TOO_LARGE Reason = 13
-	// FAILED_PRECONDITION. The ring does not sign for this audience.
+	// INVALID_ARGUMENT. The ring does not sign for this audience.
 	Reason_REASON_AUDIENCE_OUT_OF_SCOPE Reason = 14
-	// FAILED_PRECONDITION. Longer than the ring's max_ttl, or past the key's verify_until.
+	// INVALID_ARGUMENT. Longer than the ring's max_ttl, or past the key's verify_until.
 	Reason_REASON_TTL_OUT_OF_SCOPE Reason = 15
-	// INVALID_ARGUMENT. A registered claim is missing or of the wrong type: aud must be there, sub a string, nbf a number.
+	// INVALID_ARGUMENT. A registered claim is missing or of the wrong type: aud must be there, sub a string, nbf a
+	// number.
 	Reason_REASON_CLAIM_INVALID Reason = 16
 	// NOT_FOUND. No such ring.
 	Reason_REASON_RING_NOT_FOUND Reason = 20
@@ -87,7 +88,7 @@ const (
 	Reason_REASON_DRAINING Reason = 36
 	// UNAVAILABLE. The signer changed again and again while the backend signed; retry.
 	Reason_REASON_SIGNER_CHANGED Reason = 37
-	// FAILED_PRECONDITION. The backend cannot make or use keys of this algorithm.
+	// INVALID_ARGUMENT. The backend cannot make or use keys of this algorithm, or nobody can.
 	Reason_REASON_ALGORITHM_UNSUPPORTED Reason = 38
 	// FAILED_PRECONDITION. The backend could give the key away, so it is not used.
 	Reason_REASON_KEY_EXPORTABLE Reason = 39
@@ -129,7 +130,7 @@ const (
 	Reason_REASON_STORE_UNAVAILABLE Reason = 71
 	// UNAVAILABLE. A row of the store was edited, removed or replaced by an older copy; a person must look.
 	Reason_REASON_STORE_TAMPERED Reason = 72
-	// UNAVAILABLE. The store is empty, or was written by a newer release.
+	// FAILED_PRECONDITION. The store is empty, or was written by a newer release.
 	Reason_REASON_STORE_UNUSABLE Reason = 73
 	// DEADLINE_EXCEEDED. The caller's deadline passed first.
 	Reason_REASON_DEADLINE_EXCEEDED Reason = 74

@@ -18,9 +18,9 @@
 // Times are UTC; durations are whole seconds unless a field says otherwise. An enum's zero value is never valid in a
 // request. A request with a field this server does not know is refused with ARGUMENT_INVALID.
 //
-// Repeating. Every write can be repeated safely after a lost answer: what makes something takes a request_id and answers
-// the second call as it did the first; everything else ends in the same place. SignToken may be retried freely: the
-// lost token is an unused jti.
+// Repeating. Every write can be repeated safely after a lost answer: what makes something takes a request_id and
+// answers the second call as it did the first; everything else ends in the same place. SignToken may be retried
+// freely: the lost token is an unused jti.
 //
 // Errors are canonical gRPC codes with google.rpc.ErrorInfo (domain "intaglio", reason from Reason, without REASON_).
 // Every method may answer UNAUTHENTICATED, PERMISSION_DENIED (before NOT_FOUND, so that names stay private),

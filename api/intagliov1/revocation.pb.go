@@ -298,8 +298,8 @@ type RevokeRequest struct {
 	Scope *Scope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Why, for the people who will read of it: 1 to 500 bytes of UTF-8. Required.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Name of the backend in which the rings in scope make their next keys from now on, until someone sets a ring's backend
-	// again. Empty: each in its own. Never the backend that is being revoked.
+	// Name of the backend in which the rings in scope make their next keys from now on, until someone sets a ring's
+	// backend again. Empty: each in its own. Never the backend that is being revoked.
 	IntoBackend string `protobuf:"bytes,3,opt,name=into_backend,json=intoBackend,proto3" json:"into_backend,omitempty"`
 	// The cut comes first and successors are made after it, so rings may be without a signer for as long as their backend
 	// takes to make a key. Must be true: what costs availability is written out, never a default.

@@ -27,9 +27,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// RevocationService is the brake: a key, a ring, an issuer, a backend or everything, by one mechanism. It needs only the
-// store: it works with every backend down and rotation stopped. Grant: VERB_RESPOND on what the scope covers (a ring
-// for a key or ring, payments/* for an issuer, * for a backend or everything).
+// RevocationService is the brake: a key, a ring, an issuer, a backend or everything, by one mechanism. It needs only
+// the store: it works with every backend down and rotation stopped. Grant: VERB_RESPOND on what the scope covers (a
+// ring for a key or ring, payments/* for an issuer, * for a backend or everything).
 type RevocationServiceClient interface {
 	// PreviewRevocation tells what Revoke would do now, and what it could not reach. It changes nothing.
 	//
@@ -78,9 +78,9 @@ func (c *revocationServiceClient) Revoke(ctx context.Context, in *RevokeRequest,
 // All implementations should embed UnimplementedRevocationServiceServer
 // for forward compatibility.
 //
-// RevocationService is the brake: a key, a ring, an issuer, a backend or everything, by one mechanism. It needs only the
-// store: it works with every backend down and rotation stopped. Grant: VERB_RESPOND on what the scope covers (a ring
-// for a key or ring, payments/* for an issuer, * for a backend or everything).
+// RevocationService is the brake: a key, a ring, an issuer, a backend or everything, by one mechanism. It needs only
+// the store: it works with every backend down and rotation stopped. Grant: VERB_RESPOND on what the scope covers (a
+// ring for a key or ring, payments/* for an issuer, * for a backend or everything).
 type RevocationServiceServer interface {
 	// PreviewRevocation tells what Revoke would do now, and what it could not reach. It changes nothing.
 	//
