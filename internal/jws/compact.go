@@ -97,7 +97,7 @@ func firstOutside(s string) int {
 // An Unverified is a token whose form [Parse] has found right, and nothing else. Its header names the key to
 // look for; its payload comes out of [Unverified.Verify] only.
 type Unverified struct {
-	compact       *Compact
+	compact       Compact
 	alg, kid, typ string
 }
 
@@ -109,7 +109,7 @@ func Parse(token string, maxBytes int) (*Unverified, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Unverified{compact: c}
+	u := &Unverified{compact: *c}
 	if err := u.readHeader(); err != nil {
 		return nil, inPart(err, "header")
 	}

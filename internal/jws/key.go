@@ -42,7 +42,7 @@ func ParsePKIX(alg Alg, der []byte) (*PublicKey, error) {
 	if _, err := ParseAlg(string(alg)); err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKIXPublicKey(der)
+	key, err := x509.ParsePKIXPublicKey(bytes.Clone(der)) // an Ed25519 key aliases it
 	if err != nil {
 		return nil, badKey("%v", err)
 	}
@@ -77,7 +77,7 @@ func (k *PublicKey) JWK() []byte { return bytes.Clone(k.jwk) }
 
 // Crypto returns a copy of the key as crypto/* has it: an *[ecdsa.PublicKey], an *[rsa.PublicKey] or an [ed25519.PublicKey].
 func (k *PublicKey) Crypto() crypto.PublicKey {
-	key, err := x509.ParsePKIXPublicKey(k.pkix)
+	key, err := x509.ParsePKIXPublicKey(k.PKIX())
 	if err != nil {
 		return nil // cannot be: these bytes were made from a parsed key
 	}
