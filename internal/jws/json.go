@@ -125,8 +125,7 @@ func (s *scanner) object(depth int, members *[]Member) error {
 	if s.space(); s.eat('}') {
 		return nil
 	}
-	var room [8]string
-	seen := nameSet{list: room[:0], fold: members != nil}
+	seen := nameSet{fold: members != nil}
 	for {
 		m, err := s.member(depth)
 		if err != nil {

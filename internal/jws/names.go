@@ -9,35 +9,42 @@ import (
 // object of thousands of names costs no more than its length.
 const fewNames = 16
 
-// A nameSet holds the names one object has shown so far.
+// A nameSet holds the names one object has shown so far. It lives on the stack until it needs an index.
 type nameSet struct {
-	fold  bool              // names that differ only in case clash too
-	list  []string          // the names; no longer used once there is an index
+	fold  bool // names that differ only in case clash too
+	few   [fewNames]string
+	count int               // of few; frozen once there is an index
 	index map[string]string // name (folded if fold) → name as it stood
 }
 
 // add adds name. It returns Duplicate or CaseVariant if it clashes with one that is there.
 func (n *nameSet) add(name string) Code {
-	if n.index == nil && len(n.list) == fewNames {
-		n.index = make(map[string]string, 4*fewNames)
-		for _, old := range n.list {
-			n.index[n.key(old)] = old
-		}
-	}
 	if n.index != nil {
-		key := n.key(name)
-		if old, ok := n.index[key]; ok {
-			return clash(old, name)
-		}
-		n.index[key] = name
-		return ""
+		return n.addIndexed(name)
 	}
-	for _, old := range n.list {
+	for _, old := range n.few[:n.count] {
 		if old == name || n.fold && strings.EqualFold(old, name) {
 			return clash(old, name)
 		}
 	}
-	n.list = append(n.list, name)
+	if n.count < fewNames {
+		n.few[n.count] = name
+		n.count++
+		return ""
+	}
+	n.index = make(map[string]string, 4*fewNames)
+	for _, old := range n.few {
+		n.index[n.key(old)] = old
+	}
+	return n.addIndexed(name)
+}
+
+func (n *nameSet) addIndexed(name string) Code {
+	key := n.key(name)
+	if old, ok := n.index[key]; ok {
+		return clash(old, name)
+	}
+	n.index[key] = name
 	return ""
 }
 
