@@ -53,7 +53,10 @@ func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.members)) }
 // beforehand. What a key really has is in [Minted]. ErrUnknownBackend.
 func (s *Set) Protection(backend string) (keyring.Protection, error) {
 	m, err := s.member(backend)
-	return m.protection, err
+	if err != nil {
+		return 0, fmt.Errorf("%w: %q", err, backend)
+	}
+	return m.protection, nil
 }
 
 // Mint makes or finds the key under label; see [Backend]. ErrTooWeak if it has less protection than the backend vouched for.
@@ -90,8 +93,8 @@ func (s *Set) mint(ctx context.Context, backend, label string, alg jws.Alg) (Min
 }
 
 // Sign returns the signature over input by the key that ref names in backend, whose recorded public key is pub. It is
-// checked against pub before it is returned (ErrWrongSignature). Only a backend in this process that [Backend] Pins ref to
-// pub is believed: there the check would cost twice the signature and look through the same memory.
+// checked against pub before it is returned (ErrWrongSignature). Only a backend in this process that pins ref to pub
+// (see [Backend]) is believed: there the check would cost twice the signature, and be done in the memory it doubts.
 func (s *Set) Sign(ctx context.Context, backend, ref string, pub *jws.PublicKey, input []byte) ([]byte, error) {
 	sig, err := s.sign(ctx, backend, ref, pub, input)
 	if err != nil {

@@ -1,0 +1,399 @@
+package software
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"intaglio.example/backends"
+	"intaglio.example/backends/backendtest"
+	"intaglio.example/internal/jws"
+	"intaglio.example/keyring"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// open returns a backend over s, and fails the test if it cannot.
+func open(t testing.TB, s Sealed, keks ...KEK) *Backend {
+	t.Helper()
+	b, err := New(t.Context(), "soft", s, keks...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func mint(t testing.TB, b *Backend, label string, alg jws.Alg) backends.Minted {
+	t.Helper()
+	m, err := b.Mint(t.Context(), label, alg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestConformance(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backendtest.Fixture {
+		s, kek := &backendtest.Storage{}, NewKEK(noon)
+		b := open(t, s, kek)
+		return backendtest.Fixture{
+			Backend:    b,
+			Algs:       jws.Algs(),
+			Protection: keyring.Software,
+			Restart:    func(t *testing.T) backends.Backend { return open(t, s, kek) },
+			Secrets: func(t *testing.T, label string) [][]byte {
+				return append(scalars(t, b, label), kek.key.Reveal())
+			},
+			Prompt: 200 * time.Millisecond,
+		}
+	})
+}
+
+// scalars opens the blob under label and returns the private numbers in it.
+func scalars(t *testing.T, b *Backend, label string) [][]byte {
+	t.Helper()
+	data, ok, err := b.sealed.Get(t.Context(), label)
+	if err != nil || !ok {
+		t.Fatalf("no blob under %s: %v", label, err)
+	}
+	sealed, err := parseBlob(label, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := sealed.open(b.keks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch key := private.(type) {
+	case *ecdsa.PrivateKey:
+		raw, err := key.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [][]byte{raw}
+	case *rsa.PrivateKey:
+		return [][]byte{key.D.Bytes(), key.Primes[0].Bytes(), key.Primes[1].Bytes()}
+	case ed25519.PrivateKey:
+		return [][]byte{key.Seed()}
+	}
+	t.Fatalf("a private key of type %T", private)
+	return nil
+}
+
+// TestNothingPrints goes beyond the suite: the values inside the package must not print either, an open key above all.
+func TestNothingPrints(t *testing.T) {
+	kek := NewKEK(noon)
+	b := open(t, &backendtest.Storage{}, kek)
+	for _, alg := range []jws.Alg{jws.ES256, jws.RS256, jws.EdDSA} {
+		label := "print." + strings.ToLower(string(alg))
+		m := mint(t, b, label, alg)
+		if _, err := b.Sign(t.Context(), m.Ref, alg, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		p, err := b.pair(t.Context(), label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, _ := b.open.Load(label)
+		secrets := append(scalars(t, b, label), kek.key.Reveal())
+		backendtest.NoLeaks(t, secrets, b, p, *p, found, kek, &kek, b.keks, struct{ k KEK }{kek}, struct{ b *Backend }{b}, struct{ p pair }{*p})
+	}
+	p, err := b.pair(t.Context(), "print.es256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{b, kek, &kek, p, *p, struct{ K KEK }{kek}.K} {
+		if got := fmt.Sprintf("%v %+v %#v %s %d", v, v, v, v, v); got != strings.TrimSpace(strings.Repeat("[secret] ", 5)) {
+			t.Errorf("%T prints as %s", v, got)
+		}
+		if got, err := json.Marshal(v); err != nil || string(got) != `"[secret]"` {
+			t.Errorf("%T encodes as %s, %v", v, got, err)
+		}
+	}
+}
+
+// TestRefsPinThumbprints puts another key of the same algorithm under a label, as Destroy and Mint by somebody else could.
+func TestRefsPinThumbprints(t *testing.T) {
+	s, kek := &backendtest.Storage{}, NewKEK(noon)
+	b := open(t, s, kek)
+	first, other := mint(t, b, "a", jws.ES256), mint(t, b, "b", jws.ES256)
+	crossed := newRef("a", other.Public)
+	if _, err := b.Sign(t.Context(), crossed, jws.ES256, []byte("x")); !errors.Is(err, backends.ErrKeyNotFound) {
+		t.Errorf("label a with the thumbprint of b: %v, want ErrKeyNotFound", err)
+	}
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	second := mint(t, open(t, s, kek), "a", jws.ES256)
+	if _, err := open(t, s, kek).Sign(t.Context(), first.Ref, jws.ES256, []byte("x")); !errors.Is(err, backends.ErrKeyNotFound) {
+		t.Errorf("the ref of a key that was replaced: %v, want ErrKeyNotFound", err)
+	}
+	if !b.Pins(second.Ref, second.Public) || b.Pins(second.Ref, first.Public) || b.Pins("a", first.Public) {
+		t.Error("Pins does not tell keys apart")
+	}
+}
+
+// faulty is a storage whose calls can be held up or fail.
+type faulty struct {
+	backendtest.Storage
+	afterGet func(ctx context.Context) // called between reading and returning
+	fail     error
+}
+
+func (f *faulty) Get(ctx context.Context, label string) ([]byte, bool, error) {
+	if f.fail != nil {
+		return nil, false, f.fail
+	}
+	blob, ok, err := f.Storage.Get(ctx, label)
+	if f.afterGet != nil {
+		f.afterGet(ctx)
+	}
+	return blob, ok, err
+}
+
+// TestNoResurrection holds up a Sign that has read the blob until Disable or Destroy has returned: the key it opens then must
+// neither sign nor stay.
+func TestNoResurrection(t *testing.T) {
+	for name, end := range map[string]func(*Backend) error{
+		"Disable": func(b *Backend) error { return b.Disable(t.Context(), "a") },
+		"Destroy": func(b *Backend) error { return b.Destroy(t.Context(), "a") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, kek := &faulty{}, NewKEK(noon)
+			b := open(t, s, kek)
+			m := mint(t, b, "a", jws.ES256)
+			read, ended := make(chan struct{}), make(chan struct{})
+			first := true
+			s.afterGet = func(context.Context) {
+				if first { // the reads of Disable and of the second look pass
+					first = false
+					close(read)
+					<-ended
+				}
+			}
+			result := make(chan error)
+			go func() {
+				sig, err := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x"))
+				if err == nil {
+					err = fmt.Errorf("it signed, %d bytes", len(sig))
+				}
+				result <- err
+			}()
+			<-read
+			if err := end(b); err != nil {
+				t.Fatal(err)
+			}
+			close(ended)
+			for _, err := range []error{<-result, func() error { _, err := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x")); return err }()} {
+				if !errors.Is(err, backends.ErrKeyNotFound) && !errors.Is(err, backends.ErrDisabled) {
+					t.Errorf("after %s: %v", name, err)
+				}
+			}
+			if _, ok := b.open.Load("a"); ok {
+				t.Error("the key stayed in memory")
+			}
+		})
+	}
+}
+
+// TestOpenedOnce lets 16 callers ask for a key that is not open: one reads the storage, and others' keys do not wait for it.
+func TestOpenedOnce(t *testing.T) {
+	s, kek := &faulty{}, NewKEK(noon)
+	b := open(t, s, kek)
+	slow, other := mint(t, b, "slow", jws.ES256), mint(t, b, "other", jws.ES256)
+	if _, err := b.Sign(t.Context(), other.Ref, jws.ES256, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		reads, release := 0, make(chan struct{})
+		s.afterGet = func(context.Context) { reads++; <-release }
+		results := make(chan error, 16)
+		for range cap(results) {
+			go func() {
+				_, err := b.Sign(context.Background(), slow.Ref, jws.ES256, []byte("x"))
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		if _, err := b.Sign(context.Background(), other.Ref, jws.ES256, []byte("x")); err != nil {
+			t.Error(err)
+		}
+		impatient, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if _, err := b.Sign(impatient, slow.Ref, jws.ES256, []byte("x")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting for a slow storage: %v, want DeadlineExceeded", err)
+		}
+		close(release)
+		for range cap(results) {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		if reads != 1 {
+			t.Errorf("%d reads of the storage, want 1", reads)
+		}
+	})
+}
+
+// TestOpenerLeaves cancels the one caller that is opening a key: the others, who are still there, must get their signatures.
+func TestOpenerLeaves(t *testing.T) {
+	s, kek := &faulty{}, NewKEK(noon)
+	b := open(t, s, kek)
+	m := mint(t, b, "a", jws.ES256)
+	synctest.Test(t, func(t *testing.T) {
+		reads := 0
+		s.afterGet = func(ctx context.Context) {
+			if reads++; reads == 1 {
+				<-ctx.Done()
+				s.fail = ctx.Err() // one error that came of leaving, then none
+			}
+		}
+		leaving, leave := context.WithCancel(context.Background())
+		first, rest := make(chan error, 1), make(chan error, 4)
+		go func() {
+			_, err := b.Sign(leaving, m.Ref, jws.ES256, []byte("x"))
+			s.fail = nil
+			first <- err
+		}()
+		synctest.Wait()
+		for range cap(rest) {
+			go func() {
+				_, err := b.Sign(context.Background(), m.Ref, jws.ES256, []byte("x"))
+				rest <- err
+			}()
+		}
+		synctest.Wait()
+		leave()
+		<-first
+		for range cap(rest) {
+			if err := <-rest; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestStorageFails checks that a storage that does not answer is named as that, comes to an end, and leaves nothing behind.
+func TestStorageFails(t *testing.T) {
+	s, kek := &faulty{}, NewKEK(noon)
+	b := open(t, s, kek)
+	m := mint(t, b, "a", jws.ES256)
+	for _, fail := range []error{errors.New("disk full"), context.DeadlineExceeded} { // the storage's own deadline, not ours
+		s.fail = fail
+		_, sign := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x"))
+		_, minted := b.Mint(t.Context(), "b", jws.ES256)
+		_, _, rewrap := b.Rewrap(t.Context(), nil)
+		for name, err := range map[string]error{"Sign": sign, "Mint": minted, "Rewrap": rewrap, "Disable": b.Disable(t.Context(), "a")} {
+			if !errors.Is(err, backends.ErrUnavailable) || !errors.Is(err, fail) {
+				t.Errorf("%s: %v, want ErrUnavailable and its cause", name, err)
+			}
+		}
+	}
+	s.fail = nil
+	if _, err := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestIdleKeysLeaveMemory opens a key, waits, and opens another.
+func TestIdleKeysLeaveMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, &backendtest.Storage{}, NewKEK(noon))
+		var refs []string
+		sign := func(i int) {
+			t.Helper()
+			if _, err := b.Sign(context.Background(), refs[i], jws.ES256, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, label := range []string{"idle", "busy", "new"} {
+			refs = append(refs, mint(t, b, label, jws.ES256).Ref)
+		}
+		sign(0)
+		sign(1)
+		time.Sleep(keepIdle)
+		sign(1)
+		time.Sleep(2 * time.Second)
+		sign(2)
+		for label, want := range map[string]bool{"idle": false, "busy": true, "new": true} {
+			if _, ok := b.open.Load(label); ok != want {
+				t.Errorf("key %s is open: %v, want %v", label, ok, want)
+			}
+		}
+		sign(0) // and comes back when it is asked for
+	})
+}
+
+// TestStorageHoldsNoPlainKeys looks for the private numbers in what is stored.
+func TestStorageHoldsNoPlainKeys(t *testing.T) {
+	s := &backendtest.Storage{}
+	b := open(t, s, NewKEK(noon))
+	for _, alg := range []jws.Alg{jws.ES256, jws.RS256, jws.EdDSA} {
+		mint(t, b, string(alg), alg)
+		data, _, err := s.Get(t.Context(), string(alg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, number := range scalars(t, b, string(alg)) {
+			if bytes.Contains(data, number[:16]) {
+				t.Errorf("%s: a private number is stored in the clear", alg)
+			}
+		}
+	}
+}
+
+// TestPairMustFit seals a private key beside somebody else's public key, with the right KEK: opening must notice.
+func TestPairMustFit(t *testing.T) {
+	kek := NewKEK(noon)
+	b := open(t, &backendtest.Storage{}, kek)
+	for _, alg := range []jws.Alg{jws.ES256, jws.EdDSA, jws.RS256} {
+		var halves [2]crypto.Signer
+		for i := range halves {
+			var err error
+			if halves[i], err = generate(t.Context(), alg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		public, err := jws.NewPublicKey(alg, halves[0].Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []error{nil, ErrDamaged} {
+			plain, err := x509.MarshalPKCS8PrivateKey(halves[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := sealedBlob(t, kek, &blob{state: usable, label: "a", alg: alg, public: public.PKIX()}, plain)
+			if _, err := b.unseal("a", data); !errors.Is(err, want) {
+				t.Errorf("%s with half %d: %v, want %v", alg, i, err, want)
+			}
+		}
+	}
+}
+
+func sealedBlob(t *testing.T, k KEK, b *blob, plain []byte) []byte {
+	t.Helper()
+	if err := b.seal(k, plain); err != nil {
+		t.Fatal(err)
+	}
+	data, err := b.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
