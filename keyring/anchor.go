@@ -92,14 +92,12 @@ func (a *Anchor) Raise(store string, to Position) error {
 }
 
 func (a *Anchor) write(at Position) error {
-	body := fmt.Sprintf("intaglio anchor 1\nstore %s\nposition %d %s\n", a.store, at.Revision, at.Digest)
-	sum := sha256.Sum256([]byte(body))
 	f, err := os.CreateTemp(filepath.Dir(a.path), filepath.Base(a.path)+".*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // gone already once it was renamed
-	_, err = f.WriteString(body + "sum " + hex.EncodeToString(sum[:]) + "\n")
+	_, err = f.WriteString(renderAnchor(a.store, at))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
@@ -113,26 +111,30 @@ func (a *Anchor) write(at Position) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func parseAnchor(s string) (store string, at Position, err error) {
-	body, last, ok := strings.Cut(s, "sum ")
+func renderAnchor(store string, at Position) string {
+	body := fmt.Sprintf("intaglio anchor 1\nstore %s\nposition %d %s\n", store, at.Revision, at.Digest)
 	sum := sha256.Sum256([]byte(body))
-	if !ok || last != hex.EncodeToString(sum[:])+"\n" {
-		return "", at, fmt.Errorf("%w: it is half-written or was edited", ErrInvalid)
+	return body + "sum " + hex.EncodeToString(sum[:]) + "\n"
+}
+
+// parseAnchor reads exactly what renderAnchor writes.
+func parseAnchor(s string) (store string, at Position, err error) {
+	lines := strings.Split(s, "\n")
+	if len(lines) < 3 || lines[0] != "intaglio anchor 1" {
+		return "", at, fmt.Errorf("%w: it is half-written, or not an anchor of this version", ErrInvalid)
 	}
-	lines := strings.Split(body, "\n")
-	if len(lines) != 4 || lines[0] != "intaglio anchor 1" {
-		return "", at, fmt.Errorf("%w: unknown format %q", ErrInvalid, lines[0])
-	}
-	store, ok = strings.CutPrefix(lines[1], "store ")
-	position, ok2 := strings.CutPrefix(lines[2], "position ")
-	revision, digest, ok3 := strings.Cut(position, " ")
-	if !ok || !ok2 || !ok3 {
-		return "", at, fmt.Errorf("%w: a line is missing", ErrInvalid)
-	}
+	store = strings.TrimPrefix(lines[1], "store ")
+	revision, digest, _ := strings.Cut(strings.TrimPrefix(lines[2], "position "), " ")
 	n, err := strconv.ParseUint(revision, 10, 64)
 	if err != nil {
 		return "", at, fmt.Errorf("%w: revision %q", ErrInvalid, revision)
 	}
 	at.Revision = Revision(n)
-	return store, at, at.Digest.UnmarshalText([]byte(digest))
+	if err := at.Digest.UnmarshalText([]byte(digest)); err != nil {
+		return "", at, fmt.Errorf("%w: digest %q", ErrInvalid, digest)
+	}
+	if s != renderAnchor(store, at) {
+		return "", at, fmt.Errorf("%w: it is half-written or was edited", ErrInvalid)
+	}
+	return store, at, nil
 }
