@@ -17,6 +17,7 @@ type Live struct {
 	anchor *Anchor
 	log    *slog.Logger
 	now    func() time.Time
+	born   time.Time
 
 	current atomic.Pointer[Snapshot]
 	refused atomic.Pointer[error] // set once, for good: the store's past is not ours
@@ -30,7 +31,7 @@ func NewLive(store Store, anchor *Anchor, log *slog.Logger, now func() time.Time
 	if now == nil {
 		now = time.Now
 	}
-	return &Live{store: store, anchor: anchor, log: log, now: now, changed: make(chan struct{}, 1)}
+	return &Live{store: store, anchor: anchor, log: log, now: now, born: now(), changed: make(chan struct{}, 1)}
 }
 
 // Current returns the replica's snapshot while it is fresh: ErrStale when it is too old or there is none,

@@ -32,7 +32,7 @@ type Snapshot struct {
 }
 
 // Asked is when the store was asked for the snapshot, by this replica's wall clock.
-func (s *Snapshot) Asked() time.Time { return s.asked.at }
+func (s *Snapshot) Asked() time.Time { return time.Unix(0, int64(s.asked.wall)).UTC() }
 
 // Line returns a ring as the snapshot sees it.
 func (s *Snapshot) Line(ring string) (*Line, bool) {
