@@ -45,6 +45,8 @@ const (
 	Step_KIND_DESTROY Step_Kind = 6
 	// Move its record to the archive, which still answers for its kid.
 	Step_KIND_FORGET Step_Kind = 7
+	// Write down the intent to end the private key, before KIND_DESTROY does; it cannot be retained after.
+	Step_KIND_CONDEMN Step_Kind = 8
 )
 
 // Enum value maps for Step_Kind.
@@ -58,6 +60,7 @@ var (
 		5: "KIND_UNPUBLISH",
 		6: "KIND_DESTROY",
 		7: "KIND_FORGET",
+		8: "KIND_CONDEMN",
 	}
 	Step_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -68,6 +71,7 @@ var (
 		"KIND_UNPUBLISH":   5,
 		"KIND_DESTROY":     6,
 		"KIND_FORGET":      7,
+		"KIND_CONDEMN":     8,
 	}
 )
 
@@ -1181,7 +1185,8 @@ type RotateRingRequest struct {
 	PropagatedFor *durationpb.Duration `protobuf:"bytes,2,opt,name=propagated_for,json=propagatedFor,proto3" json:"propagated_for,omitempty"`
 	// Why, at most 500 bytes of UTF-8. Required with propagated_for.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// UUID version 4, lower case, or empty. A repeat with the same id does not rotate twice.
+	// UUID version 4, lower case, or empty: ties the call to its line in the log. A repeat takes the next step, so after
+	// a lost answer ask PlanRotation first.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check only: the answer's done is what would be.
 	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -1613,12 +1618,12 @@ const file_intaglio_v1_admin_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"L\n" +
 	"\x11ReleaseKeyRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
-	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"\xae\x02\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"\xc0\x02\n" +
 	"\x04Step\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.intaglio.v1.Step.KindR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x125\n" +
 	"\bdue_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x98\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xaa\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_RESERVE\x10\x01\x12\r\n" +
@@ -1627,7 +1632,8 @@ const file_intaglio_v1_admin_proto_rawDesc = "" +
 	"\vKIND_REVOKE\x10\x04\x12\x12\n" +
 	"\x0eKIND_UNPUBLISH\x10\x05\x12\x10\n" +
 	"\fKIND_DESTROY\x10\x06\x12\x0f\n" +
-	"\vKIND_FORGET\x10\a\"i\n" +
+	"\vKIND_FORGET\x10\a\x12\x10\n" +
+	"\fKIND_CONDEMN\x10\b\"i\n" +
 	"\x04Plan\x12\x12\n" +
 	"\x04ring\x18\x01 \x01(\tR\x04ring\x12$\n" +
 	"\x04keys\x18\x02 \x03(\v2\x10.intaglio.v1.KeyR\x04keys\x12'\n" +

@@ -42,9 +42,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AdminService shapes issuers, rings and grants, and keeps keys moving. Grants: VERB_ADMIN to shape, VERB_OPERATE to
-// rotate and retain, either to look; on the ring, on payments/* for an issuer, on * for grants and for lists over
-// everything.
+// AdminService shapes issuers, rings and grants, and keeps keys moving. Grants: VERB_ADMIN to shape and to retain,
+// VERB_OPERATE to rotate, either to look; on the ring, on payments/* for an issuer, on * to make issuers and for
+// grants. A list holds what the caller may look at, and is refused to those who may look at nothing in it.
 //
 // With validate_only, a write is checked in full, answers what it would, and changes nothing.
 type AdminServiceClient interface {
@@ -276,9 +276,9 @@ func (c *adminServiceClient) DeleteGrant(ctx context.Context, in *DeleteGrantReq
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// AdminService shapes issuers, rings and grants, and keeps keys moving. Grants: VERB_ADMIN to shape, VERB_OPERATE to
-// rotate and retain, either to look; on the ring, on payments/* for an issuer, on * for grants and for lists over
-// everything.
+// AdminService shapes issuers, rings and grants, and keeps keys moving. Grants: VERB_ADMIN to shape and to retain,
+// VERB_OPERATE to rotate, either to look; on the ring, on payments/* for an issuer, on * to make issuers and for
+// grants. A list holds what the caller may look at, and is refused to those who may look at nothing in it.
 //
 // With validate_only, a write is checked in full, answers what it would, and changes nothing.
 type AdminServiceServer interface {

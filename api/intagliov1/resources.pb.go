@@ -15,12 +15,13 @@
 // Numbers. In resources that clients write, fields 1 to 19 are inputs and fields from 20 are output only. Output-only
 // fields are ignored in requests, except an etag, which is compared when it is set.
 //
-// Times are UTC; durations are whole seconds unless a field says otherwise. An enum's zero value is never valid in a
-// request. A request with a field this server does not know is refused with ARGUMENT_INVALID.
+// Times are UTC; durations are whole seconds unless a field says otherwise. An enum's zero value is not valid in a
+// request unless its field says what it stands for. A request with a field this server does not know is refused with
+// ARGUMENT_INVALID.
 //
-// Repeating. Every write can be repeated safely after a lost answer: what makes something takes a request_id and
-// answers the second call as it did the first; everything else ends in the same place. SignToken may be retried
-// freely: the lost token is an unused jti.
+// Repeating. Every write but RotateRing can be repeated safely after a lost answer: what makes something takes a
+// request_id and answers the second call as it did the first; everything else ends in the same place. SignToken may be
+// retried freely: the lost token is an unused jti.
 //
 // Errors are canonical gRPC codes with google.rpc.ErrorInfo (domain "intaglio", reason from Reason, without REASON_).
 // Every method may answer UNAUTHENTICATED, PERMISSION_DENIED (before NOT_FOUND, so that names stay private),
@@ -303,13 +304,13 @@ const (
 	Grant_VERB_SIGN Grant_Verb = 1
 	// KeySetService.
 	Grant_VERB_VERIFY Grant_Verb = 2
-	// Look at rings and keys, rotate, retain.
+	// Look at rings and keys, rotate.
 	Grant_VERB_OPERATE Grant_Verb = 3
 	// RevocationService.
 	Grant_VERB_RESPOND Grant_Verb = 4
 	// Be the second person where two are asked for.
 	Grant_VERB_APPROVE Grant_Verb = 5
-	// Shape issuers, rings and grants. Also allows what VERB_OPERATE does to look, not to rotate.
+	// Shape issuers, rings and grants, and retain keys. Also allows what VERB_OPERATE does to look, not to rotate.
 	Grant_VERB_ADMIN Grant_Verb = 6
 	// Read what was done.
 	Grant_VERB_AUDIT Grant_Verb = 7
@@ -446,16 +447,17 @@ type Ring struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// issuers/{issuer}/rings/{ring}. Immutable.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The JOSE header typ of its tokens, such as at+jwt (RFC 9068). Required, at most 64 bytes. Immutable.
+	// The JOSE header typ of its tokens, a media type without application/, at most 64 bytes. at+jwt (RFC 9068) when
+	// empty. Immutable.
 	Typ string `protobuf:"bytes,2,opt,name=typ,proto3" json:"typ,omitempty"`
 	// Required. Immutable.
 	Usage Ring_Usage `protobuf:"varint,3,opt,name=usage,proto3,enum=intaglio.v1.Ring_Usage" json:"usage,omitempty"`
 	// JWS algorithm of the next key: ES256, ES384, ES512, RS256, RS384, RS512, PS256, PS384, PS512 or EdDSA. ES256 when
 	// empty.
 	Algorithm string `protobuf:"bytes,4,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
-	// Name of the configured backend that makes the next key. Required.
+	// Name of the configured backend that makes the next key. When empty, the only one there is.
 	Backend string `protobuf:"bytes,5,opt,name=backend,proto3" json:"backend,omitempty"`
-	// The weakest protection the next key may have. Required.
+	// The weakest protection the next key may have. PROTECTION_SOFTWARE, which every key has, when unspecified.
 	MinProtection Protection `protobuf:"varint,6,opt,name=min_protection,json=minProtection,proto3,enum=intaglio.v1.Protection" json:"min_protection,omitempty"`
 	// Whom its tokens may be meant for. Required. Takes effect with the next key: keys keep the scope they were
 	// reserved with.
