@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"intaglio.example/backends"
-	"intaglio.example/keyring"
 )
 
 // testSignConcurrently signs with several keys at once and checks that none answers for another.
@@ -213,25 +212,30 @@ func testContexts(t *testing.T, f *run) {
 	}
 }
 
-// testNothingPrints formats the backend in every way there is, and looks for private keys in what comes out.
+// testNothingPrints formats the backend in every way there is, by itself and inside other people's structs, and what it returns
+// and its errors too, and looks for private keys in what comes out.
 func testNothingPrints(t *testing.T, f *run) {
+	var secrets [][]byte
+	var printed struct {
+		b      backends.Backend
+		minted []backends.Minted
+		errs   []error
+	}
+	printed.b = f.Backend
 	for _, alg := range f.Algs {
 		label := f.label()
 		m := f.mint(f.Backend, label, alg)
 		f.signs(f.Backend, m, input)
-		var secrets [][]byte
 		if f.Secrets != nil {
-			if secrets = f.Secrets(t, label); len(secrets) == 0 {
+			known := f.Secrets(t, label)
+			if len(known) == 0 {
 				t.Fatalf("%s: the fixture knows no secrets of the key it minted", alg)
 			}
+			secrets = append(secrets, known...)
 		}
 		_, wrongAlg := f.Backend.Mint(t.Context(), label, "none")
 		_, wrongRef := f.Backend.Sign(t.Context(), m.Ref+"x", alg, input)
-		// Printed are the backend, what it returns, and its errors: by themselves, and inside other people's structs.
-		NoLeaks(t, secrets, f.Backend, m, wrongAlg, wrongRef, struct {
-			b backends.Backend
-			m any
-			p keyring.Protection
-		}{f.Backend, m, m.Protection})
+		printed.minted, printed.errs = append(printed.minted, m), append(printed.errs, wrongAlg, wrongRef)
 	}
+	NoLeaks(t, secrets, f.Backend, printed)
 }

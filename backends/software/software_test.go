@@ -55,7 +55,6 @@ func TestConformance(t *testing.T) {
 			Secrets: func(t *testing.T, label string) [][]byte {
 				return append(scalars(t, b, label), kek.key.Reveal())
 			},
-			Prompt: 200 * time.Millisecond,
 		}
 	})
 }
@@ -383,6 +382,15 @@ func TestPairMustFit(t *testing.T) {
 				t.Errorf("%s with half %d: %v, want %v", alg, i, err, want)
 			}
 		}
+	}
+}
+
+// TestDrawingIsGivenUp: drawing an RSA key takes long, and nobody may have to wait for one they no longer want.
+func TestDrawingIsGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := generate(ctx, jws.RS256); !errors.Is(err, context.Canceled) {
+		t.Errorf("drawing a key for nobody: %v, want Canceled", err)
 	}
 }
 
