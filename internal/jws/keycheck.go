@@ -24,6 +24,7 @@ func badKey(format string, args ...any) error {
 func checkShape(key crypto.PublicKey) error {
 	switch key := key.(type) {
 	case *ecdsa.PublicKey:
+		//lint:ignore SA1019 only the fields tell whether they are filled in: every method expects it
 		if key == nil || key.Curve == nil || key.X == nil || key.Y == nil {
 			return badKey("an incomplete ECDSA key")
 		}
