@@ -78,21 +78,24 @@ func (s *Store) head(ctx context.Context, tx *sql.Tx, why intent) (head, error) 
 	return h, s.checkTip(ctx, tx, h.at)
 }
 
-// checkTip refuses a head that was replaced by an older copy of itself.
+// checkTip refuses a head that is not where the history ends, such as an older copy of itself.
 func (s *Store) checkTip(ctx context.Context, tx *sql.Tx, at keyring.Position) error {
-	var last keyring.Revision
-	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(revision), -1) FROM history`).Scan((*int64)(&last)); err != nil {
+	tip := record{kind: kindHistory}
+	err := tx.QueryRowContext(ctx, `SELECT revision, digest, mac FROM history ORDER BY revision DESC LIMIT 1`).Scan(&tip.revision, &tip.body, &tip.mac)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if at.Revision < last {
-		return fmt.Errorf("%w: the head was replaced by its copy of revision %d, the history goes on to %d", keyring.ErrTampered, at.Revision, last)
+	if err != nil || tip.revision < at.Revision {
+		return fmt.Errorf("%w: the history of revision %d, the newest, was deleted", keyring.ErrTampered, at.Revision)
 	}
-	tip, ok, err := s.positionAt(ctx, tx, at.Revision)
-	if err != nil {
+	if err := s.key.check(&tip); err != nil {
 		return err
 	}
-	if !ok || tip != at {
-		return fmt.Errorf("%w: the history of revision %d, the newest, was deleted or replaced", keyring.ErrTampered, at.Revision)
+	if tip.revision > at.Revision {
+		return fmt.Errorf("%w: the head was replaced by its copy of revision %d, the history goes on to %d", keyring.ErrTampered, at.Revision, tip.revision)
+	}
+	if string(tip.body) != string(at.Digest[:]) {
+		return fmt.Errorf("%w: the head and the history of revision %d are of different pasts", keyring.ErrTampered, at.Revision)
 	}
 	return nil
 }

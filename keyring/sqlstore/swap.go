@@ -79,10 +79,10 @@ func (w *swap) edit(ctx context.Context, e keyring.Edit) error {
 	if err := w.issuers(ctx, e.Issuers); err != nil {
 		return err
 	}
-	if err := w.grants(ctx, e.Grants); err != nil {
+	if err := w.rings(ctx, old, e.Rings); err != nil {
 		return err
 	}
-	return w.rings(ctx, old, e.Rings)
+	return w.grants(ctx, e.Grants)
 }
 
 // claim reads the row that is to be replaced. It refuses a row that the edit names twice, and one that was written after asOf.
@@ -120,7 +120,9 @@ func (w *swap) issuers(ctx context.Context, next []keyring.Issuer) error {
 	if len(next) == 0 {
 		return nil
 	}
-	scan := func(rows *sql.Rows, r *record) error { return rows.Scan(&r.kind, &r.name, &r.revision, &r.body, &r.mac) }
+	scan := func(rows *sql.Rows, r *record) error {
+		return rows.Scan(&r.kind, &r.name, &r.revision, &r.body, &r.mac)
+	}
 	all, err := list(ctx, w.tx, scan, `SELECT kind, name, revision, body, mac FROM records WHERE kind = 'issuer'`)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"intaglio.example/keyring"
 	"intaglio.example/keyring/storetest"
+	"pgregory.net/rapid"
 )
 
 func TestMemoryFailsOnEitherSide(t *testing.T) {
@@ -36,12 +37,24 @@ func TestMemoryFailsOnEitherSide(t *testing.T) {
 	}
 }
 
-func TestMemoryNotInitialised(t *testing.T) {
-	var m storetest.Memory
-	if _, err := m.Changes(t.Context(), keyring.Position{}); !errors.Is(err, keyring.ErrNotInitialised) {
-		t.Fatalf("Changes of the zero Memory: %v", err)
-	}
-	if _, err := m.Cut(t.Context(), keyring.Cutoff{Operation: "o", Reach: keyring.Reach{Kind: keyring.All}, Reason: "r"}); !errors.Is(err, keyring.ErrNotInitialised) {
-		t.Fatalf("Cut on the zero Memory: %v", err)
-	}
+func TestMemory(t *testing.T) {
+	storetest.Run(t, newMemory)
+}
+
+func newMemory(*testing.T) keyring.Store {
+	return storetest.NewMemory("6f1d0c6a5e2b9a01", keyring.DefaultTiming())
+}
+
+func TestDeltasOfAnyHistory(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		history := rapid.SliceOfN(rapid.Byte(), 1, 30).Draw(rt, "history")
+		if !t.Run("history", func(t *testing.T) { storetest.DeltasAddUp(t, newMemory, history) }) {
+			rt.Fatalf("after %v", history)
+		}
+	})
+}
+
+func TestMemoryIsInitialisedOnPurpose(t *testing.T) {
+	m := new(storetest.Memory)
+	storetest.NotInitialised(t, func() (keyring.Store, error) { return m, nil })
 }
