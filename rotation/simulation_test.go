@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -357,30 +358,39 @@ func (s *sim) setDown(down bool) {
 	s.backend.down = down
 }
 
+var seeds = flag.Int("seeds", 10, "how many times TestRotationForMonths plays its months")
+
 func TestRotationForMonths(t *testing.T) {
-	seeds, length := uint64(50), simulated
+	plays, length := *seeds, simulated
 	if testing.Short() {
-		seeds, length = 3, simulated/4
+		plays, length = 3, simulated/4
 	}
+	var mu sync.Mutex
 	var issued, verified, stale, keys int
-	for seed := range seeds {
-		synctest.Test(t, func(t *testing.T) {
-			s := newSim(t, seed)
-			defer func() {
-				for _, r := range s.server {
-					r.kill()
+	for seed := range plays {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSim(t, uint64(seed))
+				defer func() {
+					for _, r := range s.server {
+						r.kill()
+					}
+				}()
+				s.run(length)
+				if least := int(length / (24 * time.Hour)); len(s.rotations) < 2*least {
+					t.Errorf("only %d keys in %v: rotation stood still", len(s.rotations), length)
 				}
-			}()
-			s.run(length)
-			issued, verified, stale, keys = issued+s.issued, verified+s.verified, stale+s.stale, keys+len(s.rotations)
-			if least := int(length / (24 * time.Hour)); len(s.rotations) < 2*least {
-				t.Errorf("seed %d: only %d keys in %v: rotation stood still", seed, len(s.rotations), length)
-			}
-			s.orphans()
+				s.orphans()
+				mu.Lock()
+				defer mu.Unlock()
+				issued, verified, stale, keys = issued+s.issued, verified+s.verified, stale+s.stale, keys+len(s.rotations)
+			})
 		})
 	}
-	t.Logf("figure: %d seeds of %v: %d tokens issued by %d keys, %d verifications, %d calls met a stale snapshot, 0 refused, 0 without a signer, 0 past a cap, at most one signer at every revision",
-		seeds, length, issued, keys, verified, stale)
+	t.Cleanup(func() { // when the seeds are through
+		t.Logf("figure: seeds=%d days=%d tokens=%d keys=%d verifications=%d stale=%d", plays, int(length/(24*time.Hour)), issued, keys, verified, stale)
+	})
 }
 
 // orphans compares what the backend holds with what the records name.

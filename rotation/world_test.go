@@ -561,7 +561,7 @@ func TestSmallWorldHolds(t *testing.T) {
 				limit = 60_000
 			}
 			states, complete, found := newSearch(t, rules{}, sc).run(limit, "")
-			t.Logf("%d states, complete %v", states, complete)
+			t.Logf("figure: states=%d complete=%v", states, complete)
 			for bad, trace := range found {
 				t.Errorf("%s:\n\t%s", bad, strings.Join(trace, "\n\t"))
 			}
