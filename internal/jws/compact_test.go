@@ -172,6 +172,7 @@ func TestUnverifiedVerify(t *testing.T) {
 		{"typ prefixed twice", header("ES256", k.Kid(), "application/application/at+jwt"), k, "at+jwt", TypMismatch},
 		{"typ with a parameter", header("ES256", k.Kid(), "at+jwt;a=b"), k, "at+jwt", TypMismatch},
 		{"no typ asked for", header("ES256", k.Kid(), "at+jwt"), k, "", TypMismatch},
+		{"no typ asked for, none given", header("ES256", k.Kid(), "application/"), k, "", TypMismatch},
 		{"another kid", header("ES256", "another", "at+jwt"), k, "at+jwt", KidMismatch},
 		{"kid cut", header("ES256", k.Kid()[:42], "at+jwt"), k, "at+jwt", KidMismatch},
 		{"another key", header("ES256", k.Kid(), "at+jwt"), publicKey(t, ES384), "at+jwt", AlgMismatch},

@@ -154,6 +154,27 @@ func TestManyNames(t *testing.T) {
 	}
 }
 
+// TestManyNamesFold: the index folds as strings.EqualFold does, where three runes are one as well.
+func TestManyNamesFold(t *testing.T) {
+	var b strings.Builder
+	for i := range 2 * fewNames {
+		fmt.Fprintf(&b, `"%d":0,`, i)
+	}
+	for _, one := range []string{"k", "K", "\u212a", "s", "S", "\u017f", "σ", "ς", "Σ", "é", "É", "", "x"} {
+		for _, other := range []string{"k", "K", "\u212a", "s", "S", "\u017f", "σ", "ς", "Σ", "é", "É", "", "x"} {
+			var want Code
+			if one == other {
+				want = Duplicate
+			} else if strings.EqualFold(one, other) {
+				want = CaseVariant
+			}
+			if _, err := ParseObject(fmt.Appendf(nil, `{%s"%s":0,"%s":0}`, &b, one, other), 0, 0); codeOf(t, err) != want {
+				t.Errorf("%q and %q: %v, want %q", one, other, err, want)
+			}
+		}
+	}
+}
+
 // TestManyNamesAreCheap would take minutes if names were compared pairwise.
 func TestManyNamesAreCheap(t *testing.T) {
 	var b strings.Builder

@@ -12,10 +12,10 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -56,7 +56,9 @@ func TestVerify(t *testing.T) {
 		}
 		bad := map[string][]byte{"empty": {}, "nil": nil, "short": sig[1:], "cut": sig[:len(sig)-1], "zeros": make([]byte, len(sig)),
 			"longer": append(bytes.Clone(sig), 0), "zero first": append([]byte{0}, sig...), "ones": bytes.Repeat([]byte{0xff}, len(sig)), "twice": append(bytes.Clone(sig), sig...)}
-		for _, at := range []int{0, len(sig) / 2, len(sig) - 1} {
+		half := len(sig) / 2
+		bad["halves widened"] = slices.Concat([]byte{0}, sig[:half], []byte{0}, sig[half:])
+		for _, at := range []int{0, half, len(sig) - 1} {
 			flipped := bytes.Clone(sig)
 			flipped[at] ^= 1
 			bad[fmt.Sprintf("bit flipped in %d", at)] = flipped
@@ -327,16 +329,20 @@ func TestPKIX(t *testing.T) {
 	if _, err := ParsePKIX("", publicKey(t, ES256).PKIX()); codeOf(t, err) != UnknownAlg {
 		t.Errorf("without an algorithm: %v", err)
 	}
-	// crypto/x509 lets this pass: a long-form length where a short one does.
-	der := publicKey(t, EdDSA).PKIX()
-	for _, long := range []string{"308129", "30820029"} {
-		prefix, err := hex.DecodeString(long)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ParsePKIX(EdDSA, append(prefix, der[2:]...)); err == nil {
-			t.Errorf("length %s is accepted", long)
-		}
+}
+
+// TestPKIXHasOneSpelling takes away the five zero bits a point begins with. crypto/x509 puts them back.
+func TestPKIXHasOneSpelling(t *testing.T) {
+	der := publicKey(t, ES256).PKIX()
+	at := len(der) - 66 // the BIT STRING: a count of unused bits, then the point
+	point := new(big.Int).SetBytes(der[at+1:])
+	other := append(bytes.Clone(der[:at]), 5)
+	other = append(other, point.Lsh(point, 5).Bytes()...)
+	if key, err := x509.ParsePKIXPublicKey(other); err != nil || !signer(t, ES256).Public().(*ecdsa.PublicKey).Equal(key) {
+		t.Fatalf("crypto/x509 has become strict: %v", err)
+	}
+	if _, err := ParsePKIX(ES256, other); codeOf(t, err) != NonCanonical {
+		t.Errorf("a second spelling of the key is accepted: %v", err)
 	}
 }
 
