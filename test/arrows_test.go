@@ -60,7 +60,7 @@ var rooms = map[string]room{
 
 	"test":                            {},
 	"test/acceptance/internal/accept": {},
-	"test/acceptance/...":             {own: []string{"*"}, foreign: slices.Concat(grpc, properties)},
+	"test/acceptance/...":             {own: []string{"*"}, foreign: slices.Concat(grpc, properties, []string{"go.yaml.in/yaml/v3"})},
 }
 
 // listed is what go list says of a package.
