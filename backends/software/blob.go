@@ -1,6 +1,7 @@
 package software
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,7 +24,10 @@ var (
 	ErrNewer = fmt.Errorf("%w: the sealed key has a newer format than this program knows", backends.ErrUnusable)
 )
 
-const blobVersion = 1
+const (
+	blobMagic   = "IGK"
+	blobVersion = 1
+)
 
 // A blobState says whether a sealed key may be used.
 type blobState byte
@@ -35,6 +39,7 @@ const (
 
 // A blob is a sealed key as it is stored. Integers are big-endian, and nothing may follow the last field:
 //
+//	magic     3 bytes, "IGK"
 //	version   1 byte, 1
 //	state     1 byte, 1 usable or 2 disabled
 //	KEK id    8 bytes
@@ -66,7 +71,8 @@ func (b *blob) encode() ([]byte, error) {
 	if max(len(b.label), len(b.public), len(b.sealed)) > maxField {
 		return nil, errTooLong
 	}
-	out := append([]byte{blobVersion, byte(b.state)}, b.kek[:]...)
+	out := append([]byte(blobMagic), blobVersion, byte(b.state))
+	out = append(out, b.kek[:]...)
 	out = b.appendHeader(out)
 	return appendField(out, b.sealed), nil
 }
@@ -88,18 +94,19 @@ func (b *blob) additional() []byte {
 
 // parseBlob reads what is stored under label. It copies what it keeps.
 func parseBlob(label string, data []byte) (*blob, error) {
+	rest, ok := bytes.CutPrefix(data, []byte(blobMagic))
 	const fixed = 2 + len(kekID{})
-	if len(data) < fixed {
-		return nil, fmt.Errorf("%w: %d bytes is too short", ErrDamaged, len(data))
+	if !ok || len(rest) < fixed {
+		return nil, fmt.Errorf("%w: it does not begin like one", ErrDamaged)
 	}
-	if data[0] > blobVersion {
-		return nil, fmt.Errorf("%w: version %d", ErrNewer, data[0])
+	version, b := rest[0], &blob{state: blobState(rest[1]), kek: kekID(rest[2:fixed])}
+	if version > blobVersion {
+		return nil, fmt.Errorf("%w: version %d", ErrNewer, version)
 	}
-	b := &blob{state: blobState(data[1]), kek: kekID(data[2:fixed])}
-	if data[0] != blobVersion || b.state != usable && b.state != disabled {
-		return nil, fmt.Errorf("%w: version %d, state %d", ErrDamaged, data[0], b.state)
+	if version != blobVersion || b.state != usable && b.state != disabled {
+		return nil, fmt.Errorf("%w: version %d, state %d", ErrDamaged, version, b.state)
 	}
-	rest := data[fixed:]
+	rest = rest[fixed:]
 	var fields [4][]byte
 	for i, name := range []string{"label", "alg", "public key", "private key"} {
 		if len(rest) < 2 || len(rest)-2 < int(binary.BigEndian.Uint16(rest)) {

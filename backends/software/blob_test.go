@@ -49,12 +49,13 @@ func TestTamperedBlobs(t *testing.T) {
 		say  string
 	}{
 		"empty":                         {nil, ErrDamaged, ""},
-		"version and state only":        {good[:2], ErrDamaged, ""},
+		"no KEK id":                     {good[:5], ErrDamaged, "begin"},
 		"truncated":                     {good[:len(good)-1], ErrDamaged, "private key"},
 		"trailing byte":                 {append(bytes.Clone(good), 0), ErrDamaged, "follow"},
-		"version 0":                     {edited(good, 0, 0), ErrDamaged, "version 0"},
-		"version 2":                     {edited(good, 0, 2), ErrNewer, "version 2"},
-		"unknown state":                 {edited(good, 1, 3), ErrDamaged, "state 3"},
+		"another magic":                 {edited(good, 0, 'i'), ErrDamaged, "begin"},
+		"version 0":                     {edited(good, 3, 0), ErrDamaged, "version 0"},
+		"version 2":                     {edited(good, 3, 2), ErrNewer, "version 2"},
+		"unknown state":                 {edited(good, 4, 3), ErrDamaged, "state 3"},
 		"wrong KEK":                     {stored(t, foreign, label), ErrNoKEK, foreign.ID()},
 		"KEK id forged":                 {reencode(t, stored(t, foreign, label), label, func(b *blob) { b.kek = kek.id }), ErrDamaged, kek.ID()},
 		"moved from another label":      {moved, ErrMoved, other},
@@ -66,8 +67,8 @@ func TestTamperedBlobs(t *testing.T) {
 		"no private key":                {reencode(t, good, label, func(b *blob) { b.sealed = nil }), ErrDamaged, "edited"},
 		"bytes between label and alg":   {reencode(t, good, label, func(b *blob) { b.alg = "S" + b.alg }), ErrDamaged, "edited"},
 		"last byte of the tag":          {edited(good, len(good)-1, good[len(good)-1]^1), ErrDamaged, "edited"},
-		"marked disabled":               {edited(good, 1, byte(disabled)), backends.ErrDisabled, ""},
-		"label longer than the message": {edited(good, 10, 0xff), ErrDamaged, "label"},
+		"marked disabled":               {edited(good, 4, byte(disabled)), backends.ErrDisabled, ""},
+		"label longer than the message": {edited(good, 13, 0xff), ErrDamaged, "label"},
 	}
 	ref := newRef(label, publicOf(t, good, label))
 	for name, c := range cases {

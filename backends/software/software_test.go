@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"intaglio.example/backends"
@@ -147,197 +146,6 @@ func TestRefsPinThumbprints(t *testing.T) {
 	}
 }
 
-// faulty is a storage whose calls can be held up or fail.
-type faulty struct {
-	backendtest.Storage
-	afterGet func(ctx context.Context) // called between reading and returning
-	fail     error
-}
-
-func (f *faulty) Get(ctx context.Context, label string) ([]byte, bool, error) {
-	if f.fail != nil {
-		return nil, false, f.fail
-	}
-	blob, ok, err := f.Storage.Get(ctx, label)
-	if f.afterGet != nil {
-		f.afterGet(ctx)
-	}
-	return blob, ok, err
-}
-
-// TestNoResurrection holds up a Sign that has read the blob until Disable or Destroy has returned: the key it opens then must
-// neither sign nor stay.
-func TestNoResurrection(t *testing.T) {
-	for name, end := range map[string]func(*Backend) error{
-		"Disable": func(b *Backend) error { return b.Disable(t.Context(), "a") },
-		"Destroy": func(b *Backend) error { return b.Destroy(t.Context(), "a") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, kek := &faulty{}, NewKEK(noon)
-			b := open(t, s, kek)
-			m := mint(t, b, "a", jws.ES256)
-			read, ended := make(chan struct{}), make(chan struct{})
-			first := true
-			s.afterGet = func(context.Context) {
-				if first { // the reads of Disable and of the second look pass
-					first = false
-					close(read)
-					<-ended
-				}
-			}
-			result := make(chan error)
-			go func() {
-				sig, err := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x"))
-				if err == nil {
-					err = fmt.Errorf("it signed, %d bytes", len(sig))
-				}
-				result <- err
-			}()
-			<-read
-			if err := end(b); err != nil {
-				t.Fatal(err)
-			}
-			close(ended)
-			for _, err := range []error{<-result, func() error { _, err := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x")); return err }()} {
-				if !errors.Is(err, backends.ErrKeyNotFound) && !errors.Is(err, backends.ErrDisabled) {
-					t.Errorf("after %s: %v", name, err)
-				}
-			}
-			if _, ok := b.open.Load("a"); ok {
-				t.Error("the key stayed in memory")
-			}
-		})
-	}
-}
-
-// TestOpenedOnce lets 16 callers ask for a key that is not open: one reads the storage, and others' keys do not wait for it.
-func TestOpenedOnce(t *testing.T) {
-	s, kek := &faulty{}, NewKEK(noon)
-	b := open(t, s, kek)
-	slow, other := mint(t, b, "slow", jws.ES256), mint(t, b, "other", jws.ES256)
-	if _, err := b.Sign(t.Context(), other.Ref, jws.ES256, []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		reads, release := 0, make(chan struct{})
-		s.afterGet = func(context.Context) { reads++; <-release }
-		results := make(chan error, 16)
-		for range cap(results) {
-			go func() {
-				_, err := b.Sign(context.Background(), slow.Ref, jws.ES256, []byte("x"))
-				results <- err
-			}()
-		}
-		synctest.Wait()
-		if _, err := b.Sign(context.Background(), other.Ref, jws.ES256, []byte("x")); err != nil {
-			t.Error(err)
-		}
-		impatient, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if _, err := b.Sign(impatient, slow.Ref, jws.ES256, []byte("x")); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("waiting for a slow storage: %v, want DeadlineExceeded", err)
-		}
-		close(release)
-		for range cap(results) {
-			if err := <-results; err != nil {
-				t.Error(err)
-			}
-		}
-		if reads != 1 {
-			t.Errorf("%d reads of the storage, want 1", reads)
-		}
-	})
-}
-
-// TestOpenerLeaves cancels the one caller that is opening a key: the others, who are still there, must get their signatures.
-func TestOpenerLeaves(t *testing.T) {
-	s, kek := &faulty{}, NewKEK(noon)
-	b := open(t, s, kek)
-	m := mint(t, b, "a", jws.ES256)
-	synctest.Test(t, func(t *testing.T) {
-		reads := 0
-		s.afterGet = func(ctx context.Context) {
-			if reads++; reads == 1 {
-				<-ctx.Done()
-				s.fail = ctx.Err() // one error that came of leaving, then none
-			}
-		}
-		leaving, leave := context.WithCancel(context.Background())
-		first, rest := make(chan error, 1), make(chan error, 4)
-		go func() {
-			_, err := b.Sign(leaving, m.Ref, jws.ES256, []byte("x"))
-			s.fail = nil
-			first <- err
-		}()
-		synctest.Wait()
-		for range cap(rest) {
-			go func() {
-				_, err := b.Sign(context.Background(), m.Ref, jws.ES256, []byte("x"))
-				rest <- err
-			}()
-		}
-		synctest.Wait()
-		leave()
-		<-first
-		for range cap(rest) {
-			if err := <-rest; err != nil {
-				t.Error(err)
-			}
-		}
-	})
-}
-
-// TestStorageFails checks that a storage that does not answer is named as that, comes to an end, and leaves nothing behind.
-func TestStorageFails(t *testing.T) {
-	s, kek := &faulty{}, NewKEK(noon)
-	b := open(t, s, kek)
-	m := mint(t, b, "a", jws.ES256)
-	for _, fail := range []error{errors.New("disk full"), context.DeadlineExceeded} { // the storage's own deadline, not ours
-		s.fail = fail
-		_, sign := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x"))
-		_, minted := b.Mint(t.Context(), "b", jws.ES256)
-		_, _, rewrap := b.Rewrap(t.Context(), nil)
-		for name, err := range map[string]error{"Sign": sign, "Mint": minted, "Rewrap": rewrap, "Disable": b.Disable(t.Context(), "a")} {
-			if !errors.Is(err, backends.ErrUnavailable) || !errors.Is(err, fail) {
-				t.Errorf("%s: %v, want ErrUnavailable and its cause", name, err)
-			}
-		}
-	}
-	s.fail = nil
-	if _, err := b.Sign(t.Context(), m.Ref, jws.ES256, []byte("x")); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestIdleKeysLeaveMemory opens a key, waits, and opens another.
-func TestIdleKeysLeaveMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := open(t, &backendtest.Storage{}, NewKEK(noon))
-		var refs []string
-		sign := func(i int) {
-			t.Helper()
-			if _, err := b.Sign(context.Background(), refs[i], jws.ES256, []byte("x")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, label := range []string{"idle", "busy", "new"} {
-			refs = append(refs, mint(t, b, label, jws.ES256).Ref)
-		}
-		sign(0)
-		sign(1)
-		time.Sleep(keepIdle)
-		sign(1)
-		time.Sleep(2 * time.Second)
-		sign(2)
-		for label, want := range map[string]bool{"idle": false, "busy": true, "new": true} {
-			if _, ok := b.open.Load(label); ok != want {
-				t.Errorf("key %s is open: %v, want %v", label, ok, want)
-			}
-		}
-		sign(0) // and comes back when it is asked for
-	})
-}
-
 // TestStorageHoldsNoPlainKeys looks for the private numbers in what is stored.
 func TestStorageHoldsNoPlainKeys(t *testing.T) {
 	s := &backendtest.Storage{}
@@ -381,6 +189,31 @@ func TestPairMustFit(t *testing.T) {
 			if _, err := b.unseal("a", data); !errors.Is(err, want) {
 				t.Errorf("%s with half %d: %v, want %v", alg, i, err, want)
 			}
+		}
+	}
+}
+
+// TestProofFails: a pair whose signatures its public key does not verify is no pair, whatever its numbers say.
+func TestProofFails(t *testing.T) {
+	key, err := generate(t.Context(), jws.EdDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := jws.NewPublicKey(jws.EdDSA, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := signEd25519(key.(ed25519.PrivateKey))
+	for name, c := range map[string]struct {
+		sign func([]byte) ([]byte, error)
+		want error
+	}{
+		"right":   {good, nil},
+		"flipped": {func(in []byte) ([]byte, error) { sig, err := good(in); sig[0] ^= 1; return sig, err }, ErrDamaged},
+		"failing": {func([]byte) ([]byte, error) { return nil, errors.New("no") }, ErrDamaged},
+	} {
+		if err := (&pair{public: public, sign: c.sign}).prove(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 }
