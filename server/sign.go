@@ -22,27 +22,23 @@ type token struct {
 // attempts is how often a token is signed: once, and at most twice again when its signer changed meanwhile.
 const attempts = 3
 
-// sign has v signed by the ring's signer, and lets the token out only if that key was the signer in a fresh snapshot
-// before the backend signed and still is after.
-func (s *Server) sign(ctx context.Context, v vetted) (token, error) {
+// sign has v signed by the signer of line, which comes from a fresh snapshot, and lets the token out only if that key is
+// still the signer in a snapshot that is fresh after the backend has signed. If another key is by then, it signs again.
+func (s *Server) sign(ctx context.Context, line *keyring.Line, v vetted) (token, error) {
 	for range attempts {
-		line, err := s.line(v.ring)
-		if err != nil {
-			return token{}, err
-		}
 		key, err := s.signer(line, v)
 		if err != nil {
 			return token{}, err
 		}
 		t, err := s.signWith(ctx, line, key, v)
-		still, lost := s.stillSigner(line, key)
+		now, lost := s.line(v.ring)
 		switch {
 		case lost != nil:
 			return token{}, lost
-		case still:
+		case s.stillSigner(now, key):
 			return t, err
 		}
-		// The signer changed under us; whatever came of the old one is dropped, an error too.
+		line = now // whatever came of the old signer is dropped, an error too
 	}
 	return token{}, fail(pb.Reason_REASON_SIGNER_CHANGED, "the signer of ring %s changed %d times while it signed; try again", v.ring, attempts)
 }
@@ -110,17 +106,10 @@ func appendPayload(dst []byte, issuer, jti string, v vetted) []byte {
 	return append(dst, '}')
 }
 
-// stillSigner is the second look: in a snapshot that is fresh now, is key still the ring's signer?
-func (s *Server) stillSigner(before *keyring.Line, key *keyring.Key) (bool, error) {
-	line, err := s.line(before.Ring.Name)
-	if err != nil {
-		return false, err
-	}
-	if line == before { // the common case: the snapshot kept the line, so nothing in it changed
-		return key.Window.Allows(s.now()), nil
-	}
+// stillSigner is the second look: is key the signer of its ring as it stands now, and may it sign now?
+func (s *Server) stillSigner(line *keyring.Line, key *keyring.Key) bool {
 	now := line.Signer
-	return now != nil && now.Serial == key.Serial && now.Kid == key.Kid && now.Window.Allows(s.now()), nil
+	return now != nil && now.Serial == key.Serial && now.Kid == key.Kid && now.Window.Allows(s.now())
 }
 
 // publicKeys remembers parsed public keys by kid. A kid is a thumbprint, so an entry can never be wrong.

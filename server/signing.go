@@ -44,7 +44,7 @@ func (s *signing) signOne(ctx context.Context, req *pb.SignTokenRequest) (*pb.Si
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.sign(ctx, v)
+	t, err := s.sign(ctx, line, v)
 	if err != nil {
 		return nil, err
 	}
