@@ -79,7 +79,7 @@ const page = 1000
 // walk goes through the whole history and reports the first revision that was deleted or edited.
 func (s *Store) walk(ctx context.Context, tx *sql.Tx, h head) (trail, error) {
 	t := trail{last: map[rowName]*entry{}}
-	at, err := s.begin(ctx, tx)
+	at, err := s.first(ctx, tx)
 	for more := true; more && err == nil; {
 		at, more, err = s.walkPage(ctx, tx, at, &t)
 	}
@@ -89,8 +89,8 @@ func (s *Store) walk(ctx context.Context, tx *sql.Tx, h head) (trail, error) {
 	return t, err
 }
 
-// begin returns the position of revision 0.
-func (s *Store) begin(ctx context.Context, tx *sql.Tx) (keyring.Position, error) {
+// first returns the position of revision 0.
+func (s *Store) first(ctx context.Context, tx *sql.Tx) (keyring.Position, error) {
 	origin, err := s.origin()
 	if err != nil {
 		return origin, err

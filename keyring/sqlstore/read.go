@@ -1,12 +1,16 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 
 	"intaglio.example/keyring"
@@ -156,13 +160,13 @@ func (s *Store) full(ctx context.Context, tx *sql.Tx, h head, c *keyring.Changes
 	return nil
 }
 
-// rows reads all current rows and cutoffs, by kind; the cutoffs oldest first. It checks nothing but that no row stands
+// rows reads all current rows and cutoffs, by name, and the cutoffs after them, oldest first. It checks nothing but that no row stands
 // there twice: a set hash is blind to 65,536 copies of one row.
 func (s *Store) rows(ctx context.Context, tx *sql.Tx) ([]record, error) {
 	scan := func(rows *sql.Rows, r *record) error {
 		return rows.Scan(&r.kind, &r.name, &r.revision, &r.body, &r.mac)
 	}
-	records, err := list(ctx, tx, scan, `SELECT kind, name, revision, body, mac FROM records ORDER BY kind, name`)
+	records, err := list(ctx, tx, scan, `SELECT kind, name, revision, body, mac FROM records ORDER BY name`)
 	if err != nil {
 		return nil, err
 	}
@@ -170,19 +174,17 @@ func (s *Store) rows(ctx context.Context, tx *sql.Tx) ([]record, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := make(map[string]bool, len(cutoffs))
-	for i := range cutoffs {
-		if seen[cutoffs[i].name] {
-			return nil, fmt.Errorf("%w: there are two rows of %s", keyring.ErrTampered, &cutoffs[i])
+	records = append(records, cutoffs...)
+	seen := make(map[rowName]bool, len(records))
+	for i := range records {
+		r := &records[i]
+		name := rowName{r.kind, r.name}
+		if seen[name] {
+			return nil, fmt.Errorf("%w: there are two rows of %s", keyring.ErrTampered, name)
 		}
-		seen[cutoffs[i].name] = true
+		seen[name] = true
 	}
-	for i := range records[:max(0, len(records)-1)] {
-		if r, next := &records[i], &records[i+1]; r.kind == next.kind && r.name == next.name {
-			return nil, fmt.Errorf("%w: there are two rows of %s", keyring.ErrTampered, r)
-		}
-	}
-	return append(records, cutoffs...), nil
+	return records, nil
 }
 
 // delta reads the history from since to the head, recomputes the digest over it, and reads the rows that it names.
@@ -198,14 +200,15 @@ func (s *Store) delta(ctx context.Context, tx *sql.Tx, since keyring.Position, h
 		return fmt.Errorf("%w: the history after %v does not lead to %v", keyring.ErrTampered, since, h.at)
 	}
 	last := map[rowName]*entry{}
-	var order []rowName
 	for i := range entries {
-		name := entries[i].rowName
-		if last[name] == nil {
-			order = append(order, name)
-		}
-		last[name] = &entries[i]
+		last[entries[i].rowName] = &entries[i]
 	}
+	order := slices.SortedFunc(maps.Keys(last), func(a, b rowName) int {
+		if a.kind == kindCutoff && b.kind == kindCutoff {
+			return cmp.Compare(last[a].revision, last[b].revision)
+		}
+		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
+	})
 	records := make([]record, 0, len(order))
 	for _, name := range order {
 		r, err := s.current(ctx, tx, name, last[name])
@@ -249,6 +252,11 @@ func (s *Store) decode(records []record, c *keyring.Changes, set *setHash) error
 	by := map[string][]record{}
 	for _, r := range records {
 		by[r.kind] = append(by[r.kind], r)
+	}
+	for kind, rs := range by {
+		if kind != kindIssuer && kind != kindRing && kind != kindGrant && kind != kindCutoff {
+			return fmt.Errorf("%w: %s is of a kind that the store does not know", keyring.ErrTampered, &rs[0])
+		}
 	}
 	var err error
 	if c.Issuers, err = decodeKind(s, by[kindIssuer], set, func(v *keyring.Issuer, rev keyring.Revision) { v.Revision = rev }); err != nil {

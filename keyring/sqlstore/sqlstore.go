@@ -125,7 +125,7 @@ func Open(ctx context.Context, path string, macKey secret.Bytes) (*Store, error)
 	return s, nil
 }
 
-func open(ctx context.Context, path string, macKey secret.Bytes, steps []migration) (s *Store, err error) {
+func open(ctx context.Context, path string, macKey secret.Bytes, steps []migration) (*Store, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: there is no such file", keyring.ErrNotInitialised)
@@ -136,31 +136,34 @@ func open(ctx context.Context, path string, macKey secret.Bytes, steps []migrati
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: it is not a regular file", keyring.ErrInvalid)
 	}
-	s, err = connect(path, macKey, steps)
+	s, err := connect(path, macKey, steps)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
+	if err := s.begin(ctx, steps); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// begin makes sure that the database is this store and of this release's schema.
+func (s *Store) begin(ctx context.Context, steps []migration) error {
 	var m meta
-	err = s.read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.read(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		m, err = s.describe(ctx, tx)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.adoptMeta(m)
-	if err := s.dialect.settle(ctx, s.writer); err != nil {
-		return nil, s.dialect.explain(err)
+	if err := s.failed(ctx, s.dialect.settle(ctx, s.writer)); err != nil {
+		return err
 	}
 	if m.version < len(steps) {
 		err = s.write(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.upgrade(ctx, tx, steps) })
 	}
-	return s, errors.Join(err, s.brake.PingContext(ctx))
+	return errors.Join(err, s.brake.PingContext(ctx))
 }
 
 // describe reads the store's description, if this release can.

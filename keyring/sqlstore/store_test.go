@@ -29,7 +29,12 @@ type made struct {
 
 func mustInit(t testing.TB, e keyring.Edit) made {
 	t.Helper()
-	m := made{filepath.Join(t.TempDir(), "store.db"), newKey()}
+	return mustInitWith(t, newKey(), e)
+}
+
+func mustInitWith(t testing.TB, key secret.Bytes, e keyring.Edit) made {
+	t.Helper()
+	m := made{filepath.Join(t.TempDir(), "store.db"), key}
 	if _, err := initialise(t.Context(), m.path, m.key, meta{store: testID, timing: keyring.DefaultTiming()}, e, schema()); err != nil {
 		t.Fatal(err)
 	}
