@@ -4,27 +4,33 @@
 set -euo pipefail
 cd "$(dirname "$0")/acceptance"
 
-long=(newcomer) # too long for `make test`; `make soak` runs them
+long=" newcomer " # too long for `make test`; `make soak` runs them
 
-programs=()
+# brief prints what keeps a program short when it runs among all the others.
+brief() {
+	case $1 in
+	bench) echo -rounds 3 -length 1s ;; # `make bench` takes its time
+	esac
+}
+
+failed=()
+run() {
+	name=$1 && shift
+	go run -C "$name" . "$@" || failed+=("$name")
+}
+
 if [ $# -gt 0 ]; then
-	programs=("$1")
-	shift
+	if [ ! -e "$1/main.go" ]; then
+		echo "no acceptance program $1; there are: $(echo */main.go | sed 's:/main.go::g')" >&2
+		exit 2
+	fi
+	run "$@"
 else
 	for main in */main.go; do
 		name=${main%/main.go}
-		[[ " ${long[*]} " = *" $name "* ]] || programs+=("$name")
+		[[ $long = *" $name "* ]] || run "$name" $(brief "$name")
 	done
 fi
-
-failed=()
-for name in "${programs[@]}"; do
-	if [ ! -e "$name/main.go" ]; then
-		echo "no acceptance program $name; there are: $(echo */main.go | sed 's:/main.go::g')" >&2
-		exit 2
-	fi
-	go run -C "$name" . "$@" || failed+=("$name")
-done
 if [ ${#failed[@]} -gt 0 ]; then
 	echo "failed: ${failed[*]}" >&2
 	exit 1
