@@ -37,6 +37,8 @@ type Failure struct {
 	Next   string // never empty
 	Code   Code
 	Cause  error // for errors.Is; not printed
+	// Verdict says that What is a result in itself, such as "refused: …", and no error of ours.
+	Verdict bool
 }
 
 // Error returns the first two lines in one.
@@ -62,15 +64,12 @@ func Report(w io.Writer, err error) Code {
 		f.Cause = err
 	}
 	word := "error: "
-	if f.Code == Left || f.Reason == Refusal {
+	if f.Verdict {
 		word = ""
 	}
 	fmt.Fprintf(w, "%s%s   [%s]\n  %s\n  %s\n", word, Clean(f.What), f.Reason, indented(f.Why), indented(f.Next))
 	return f.Code
 }
-
-// Refusal is the reason of a failure whose first line says that it is one already.
-const Refusal = "REFUSED"
 
 // indented keeps the lines of a longer text, each cleaned and under the same indent.
 func indented(s string) string {

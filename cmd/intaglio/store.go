@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"intaglio.example/cmd/intaglio/internal/cli"
+	"intaglio.example/cmd/intaglio/internal/config"
+	"intaglio.example/keyring"
+	"intaglio.example/keyring/sqlstore"
+)
+
+func newStore(a *app) *cobra.Command {
+	var path, reason, confirm string
+	verb := func(c *cobra.Command, do func(context.Context, *config.Config) error) *cobra.Command {
+		c.Args = takes()
+		c.Flags().StringVar(&path, "config", "", "the server's configuration `FILE`")
+		c.PreRunE = func(c *cobra.Command, _ []string) error { return required(c, "config") }
+		c.RunE = func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(path)
+			if err != nil {
+				return configFailure(err)
+			}
+			return do(c.Context(), cfg)
+		}
+		return c
+	}
+	verify := verb(&cobra.Command{
+		Use: "verify --config FILE", Short: "Walk through the whole store: every MAC, the history, the archive",
+		Example: "  intaglio store verify --config /etc/intaglio/server.yaml",
+	}, a.verifyStore)
+	adopt := verb(&cobra.Command{
+		Use: "adopt --config FILE --reason TEXT", Short: "Open a restored store: goes past the anchor, and revokes every key the backup knows",
+		Long: `Open a store that was restored from a backup. Nobody knows what was revoked after the backup was made, so every key in it is revoked,
+and the revision goes past what this machine has seen. New keys are made when the servers start. A dry run until it is confirmed.`,
+		Example: "  intaglio store adopt --config /etc/intaglio/server.yaml --reason INC-4411",
+	}, func(ctx context.Context, cfg *config.Config) error { return a.adoptStore(ctx, cfg, reason, confirm) })
+	adopt.Flags().StringVar(&reason, "reason", "", "why, for those who will read of it")
+	adopt.Flags().StringVar(&confirm, "confirm", "", "`CODE` that the dry run printed")
+	anchor := verb(&cobra.Command{
+		Use: "anchor --config FILE", Short: "Make a missing anchor: from then on this machine trusts the store as it is",
+		Example: "  intaglio store anchor --config /etc/intaglio/server.yaml",
+	}, func(ctx context.Context, cfg *config.Config) error { return a.anchorStore(ctx, cfg, confirm) })
+	anchor.Flags().StringVar(&confirm, "confirm", "", "`CODE` that the dry run printed")
+	return family("store", "The database: verify, adopt, anchor", verify, adopt, anchor)
+}
+
+func (a *app) verifyStore(ctx context.Context, cfg *config.Config) error {
+	store, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	report, err := store.Verify(ctx)
+	if err != nil {
+		return storeFailure(err, cfg)
+	}
+	agrees, err := a.compareAnchor(ctx, cfg, store, report.Position)
+	if err != nil {
+		return err
+	}
+	return a.printer().Value(report, []string{report.Store}, func(w io.Writer) {
+		count := func(n int) string { return cli.Number(int64(n)) }
+		cli.Facts(w, "store", report.Store+"   every row, MAC and digest is as it was written", "position", report.Position.String(), "anchor", agrees,
+			"schema", count(report.Schema), "issuers", count(report.Issuers), "rings", count(report.Rings), "grants", count(report.Grants),
+			"cutoffs", count(report.Cutoffs), "keys", count(report.Keys)+" in rings, "+count(report.Archived)+" in the archive",
+			"kids", count(report.Kids)+" ever recorded", "writes", count(report.Writes), "sealed keys", count(report.Sealed))
+	})
+}
+
+// compareAnchor holds the store against the anchor, as a server does when it starts.
+func (a *app) compareAnchor(ctx context.Context, cfg *config.Config, store *sqlstore.Store, at keyring.Position) (string, error) {
+	anchor, err := openAnchor(cfg)
+	if errors.Is(err, keyring.ErrNoAnchor) {
+		a.warn("warning: there is no anchor at %s, so nothing tells whether this is an old copy.", cfg.Store.Anchor)
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = store.Changes(ctx, anchor.Position())
+	switch {
+	case errors.Is(err, keyring.ErrRollback), err == nil && anchor.Store() != store.ID():
+		return "", wentBack(err, cfg, store.ID(), at, anchor)
+	case err != nil:
+		return "", storeFailure(err, cfg)
+	}
+	return "agrees, " + anchor.Position().String(), nil
+}
+
+// wholeStore reads everything, unverified against any anchor.
+func wholeStore(ctx context.Context, cfg *config.Config, store *sqlstore.Store) (*keyring.Snapshot, error) {
+	c, err := store.Changes(ctx, keyring.Position{})
+	if err != nil {
+		return nil, storeFailure(err, cfg)
+	}
+	s, err := keyring.NewSnapshot(c)
+	if err != nil {
+		return nil, storeFailure(err, cfg)
+	}
+	return s, nil
+}
+
+func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confirm string) error {
+	store, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	anchor, err := openAnchor(cfg)
+	if err != nil {
+		return err
+	}
+	snap, err := wholeStore(ctx, cfg, store)
+	if err != nil {
+		return err
+	}
+	seen := anchor.Position()
+	impact := offlineImpact(snap, keyring.Reach{Kind: keyring.All}, "")
+	code := cli.ConfirmCode(impact.GetKeys(), cli.Digest("adopt", snap.Store, snap.Position.String(), seen.String()))
+	again := "intaglio store adopt --config " + cli.ShellQuote(cfg.Path) + " --reason " + shown(reason)
+	if confirm == "" {
+		fmt.Fprintf(a.stdout, "DRY RUN. Nothing has been changed.\n\n")
+		cli.Facts(a.stdout, "store", snap.Store+" at "+snap.Position.String(), "anchor", "store "+anchor.Store()+" at "+seen.String(),
+			"REVOKED", cli.Count(impact.GetKeys(), "key")+" in "+cli.Count(impact.GetRings(), "ring")+": every one that this copy knows",
+			"THEN", "the revision goes past "+cli.Number(int64(max(seen.Revision, snap.Position.Revision)))+", and the anchor follows it",
+			"LOST", "rings, grants and keys written after this copy was made. Grants deleted since are back: look at them")
+		fmt.Fprintf(a.stdout, "\nStop every server of this store first. To do it:\n  %s --confirm %s\n", again, code)
+		return nil
+	}
+	if reason == "" {
+		return cli.Misused("intaglio store adopt needs --reason", "Say why:  %s --confirm %s", again, confirm)
+	}
+	if confirm != code {
+		return codeFailure("adopt the store", confirm, again)
+	}
+	to, err := store.Adopt(ctx, seen, uuid.NewString(), localActor(), reason, now())
+	if err != nil {
+		return storeFailure(err, cfg)
+	}
+	if err := replaceAnchor(cfg.Store.Anchor, snap.Store, to); err != nil {
+		f := fileFailure(err, "the store was adopted, but the anchor could not be replaced", cfg.Store.Anchor)
+		f.Code, f.Next = cli.Left, "Move the anchor away, then:  intaglio store anchor --config "+cli.ShellQuote(cfg.Path)
+		return f
+	}
+	fmt.Fprintf(a.stdout, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", snap.Store, to, cli.Count(impact.GetKeys(), "key"))
+	fmt.Fprintf(a.stdout, "next:    look at the grants once a server runs:  intaglio grant list\n")
+	return nil
+}
+
+// codeFailure is a confirmation of something else than what would happen now.
+func codeFailure(what, code, again string) *cli.Failure {
+	return &cli.Failure{
+		What: "did not " + what, Reason: "IMPACT_CHANGED", Code: cli.Conflict,
+		Why:  "what would happen now is not what " + code + " stands for; nothing was done",
+		Next: "Look again, then confirm what you see:  " + again,
+	}
+}
+
+// replaceAnchor puts a new anchor in the place of the old: written beside it, then renamed over it.
+func replaceAnchor(path, store string, at keyring.Position) error {
+	fresh := path + ".adopted"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := keyring.CreateAnchor(fresh, store, at); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (a *app) anchorStore(ctx context.Context, cfg *config.Config, confirm string) error {
+	store, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if _, err := os.Lstat(cfg.Store.Anchor); !errors.Is(err, fs.ErrNotExist) {
+		return &cli.Failure{
+			What: "there is an anchor at " + cfg.Store.Anchor, Reason: "ANCHOR_EXISTS", Code: cli.Conflict, Cause: err,
+			Why: "An anchor is never replaced by what a store says of itself.", Next: "A restored store is opened by:  intaglio store adopt --config " + cli.ShellQuote(cfg.Path),
+		}
+	}
+	report, err := store.Verify(ctx)
+	if err != nil {
+		return storeFailure(err, cfg)
+	}
+	code := cli.ConfirmCode(int64(report.Position.Revision), cli.Digest("anchor", report.Store, report.Position.String()))
+	again := "intaglio store anchor --config " + cli.ShellQuote(cfg.Path)
+	if confirm == "" {
+		fmt.Fprintf(a.stdout, "DRY RUN. Nothing has been written.\n\n")
+		cli.Facts(a.stdout, "store", report.Store, "TRUSTED", report.Position.String()+", as it stands in the database now",
+			"LOST", "the memory of anything later: if this is an old copy, keys revoked since are trusted again")
+		fmt.Fprintf(a.stdout, "\nCompare the position with another server's anchor. To trust it:\n  %s --confirm %s\n", again, code)
+		return nil
+	}
+	if confirm != code {
+		return codeFailure("make the anchor", confirm, again)
+	}
+	if _, err := keyring.CreateAnchor(cfg.Store.Anchor, report.Store, report.Position); err != nil {
+		return fileFailure(err, "cannot make the anchor", cfg.Store.Anchor)
+	}
+	fmt.Fprintf(a.stdout, "anchor %s trusts store %s at %v\n", cfg.Store.Anchor, report.Store, report.Position)
+	return nil
+}
+
+// shown is a reason as it stands in a command to repeat.
+func shown(reason string) string {
+	if reason == "" {
+		return "TEXT"
+	}
+	return cli.ShellQuote(reason)
+}
