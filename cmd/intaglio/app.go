@@ -143,18 +143,23 @@ func required(c *cobra.Command, flags ...string) error {
 	return nil
 }
 
-// online wraps a verb that talks to the context's server, within the timeout.
+// online is a verb that talks to the context's server.
 func (a *app) online(do func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		c, err := a.dial()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
-		defer cancel()
-		return do(ctx, c, args)
+		return a.connected(cmd.Context(), func(ctx context.Context, c *client.Client) error { return do(ctx, c, args) })
 	}
+}
+
+// connected calls do with the context's server, and with a context that ends at the timeout.
+func (a *app) connected(ctx context.Context, do func(context.Context, *client.Client) error) error {
+	c, err := a.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	return do(ctx, c)
 }
 
 func (a *app) dial() (*client.Client, error) {

@@ -81,7 +81,7 @@ func awaitSigner(ctx context.Context, live *keyring.Live) string {
 	for {
 		if s, err := live.Current(); err == nil {
 			if l, ok := s.Line(demoRing); ok && l.Signer != nil {
-				return keyring.KeyID(demoRing, l.Signer.Serial) + "  " + l.Signer.Algorithm + "  signing"
+				return demoRing + "  " + l.Signer.Algorithm + "  signing"
 			}
 		}
 		select {

@@ -40,34 +40,38 @@ type devState struct {
 }
 
 // openDevState makes what is missing in dir, and keeps the rest. Close it.
-func openDevState(ctx context.Context, dir string) (s *devState, err error) {
+func openDevState(ctx context.Context, dir string) (*devState, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	s = &devState{dir: absolute}
+	s := &devState{dir: absolute}
 	if err := s.makeDir(); err != nil {
 		return nil, err
 	}
 	if err := s.takeLock(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
+	if err := s.fill(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// fill makes what is missing.
+func (s *devState) fill(ctx context.Context) error {
 	// Whoever waits for this file must not find the addresses of the server before.
 	if err := os.Remove(s.path("endpoints.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return fileFailure(err, "cannot take back the addresses of the server before", s.path("endpoints.json"))
 	}
 	if err := s.certificates(); err != nil {
-		return nil, fileFailure(err, "cannot make certificates", s.dir)
+		return fileFailure(err, "cannot make certificates", s.dir)
 	}
 	if err := s.configure(); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.store(ctx)
+	return s.store(ctx)
 }
 
 // Close lets another process have the folder.

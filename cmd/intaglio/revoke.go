@@ -92,19 +92,12 @@ func (r *revocation) run(ctx context.Context) error {
 	if r.store != "" {
 		return r.runOffline(ctx)
 	}
-	return r.a.online(func(ctx context.Context, c *client.Client, _ []string) error {
+	return r.a.connected(ctx, func(ctx context.Context, c *client.Client) error {
 		if r.confirm == "" {
 			return r.preview(ctx, c)
 		}
 		return r.revoke(ctx, c)
-	})(withContext(ctx), nil)
-}
-
-// withContext is a command that carries nothing but a context.
-func withContext(ctx context.Context) *cobra.Command {
-	c := &cobra.Command{}
-	c.SetContext(ctx)
-	return c
+	})
 }
 
 // command is what a person types to run this again, up to --confirm.
@@ -180,7 +173,7 @@ func (r *revocation) revoke(ctx context.Context, c *client.Client) error {
 			"\nNo server left?  on its machine:  intaglio revoke-all --store CONFIG --reason TEXT"
 		return f
 	}
-	r.a.warn("cut at revision %s after %s; waiting for %s", cli.Number(op.GetCutRevision()), cli.Span(time.Since(begun).Round(time.Millisecond)), cli.Count(int64(len(w.before)), "ring"))
+	r.a.warn("cut at revision %s after %s", cli.Number(op.GetCutRevision()), cli.Span(time.Since(begun).Round(time.Millisecond)))
 	left := w.wait(ctx)
 	return r.a.printOperation(op, w, left, time.Since(begun))
 }

@@ -64,7 +64,7 @@ func (w *watch) wait(ctx context.Context) []string {
 	for len(left) > 0 {
 		if len(left) != said {
 			said = len(left)
-			w.a.warn("%s of %s sign again", cli.Number(int64(len(w.before)-said)), cli.Count(int64(len(w.before)), "ring"))
+			w.a.warn("%s of %s rings sign again", cli.Number(int64(len(w.before)-said)), cli.Number(int64(len(w.before))))
 		}
 		select {
 		case <-ctx.Done():

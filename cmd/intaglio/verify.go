@@ -184,7 +184,7 @@ func (a *app) accept(v *tokencheck.Verdict, name string, set *pb.KeySet, now tim
 		}
 		window := v.Key.GetWindow()
 		fmt.Fprintf(w, "  key window %s .. %s, revision %s, key set read %s ago\n", cli.Stamp(window.GetNotBefore(), now),
-			cli.Stamp(window.GetSignUntil(), now), cli.Number(set.GetRevision()), cli.Span(max(0, now.Sub(set.GetReadTime().AsTime())).Round(100*time.Millisecond)))
+			cli.Stamp(window.GetSignUntil(), now), cli.Number(set.GetRevision()), cli.Span(max(0, now.Sub(set.GetReadTime().AsTime()))))
 		fmt.Fprintf(w, "  the signature alone: valid too, but it says nothing of issuer, audience, times, or whether the key was revoked\n")
 	})
 }

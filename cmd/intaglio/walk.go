@@ -226,7 +226,7 @@ func (w *walk) confirmed(ctx context.Context, args ...string) error {
 	return err
 }
 
-// retired is the key before the one that signs.
+// retiring is the key before the one that signs.
 func (w *walk) retiring(ctx context.Context) (string, error) {
 	r := w.quiet(ctx, "", "key", "list", demoRing)
 	for line := range strings.Lines(r.stdout) {

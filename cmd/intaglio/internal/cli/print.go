@@ -137,7 +137,8 @@ func unstyle(n *yaml.Node) {
 // Columns prints rows under their headings, aligned. Cells are cleaned.
 func Columns(w io.Writer, heading []string, rows [][]string) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range slices.Concat([][]string{heading}, rows) {
+	fmt.Fprintln(tw, strings.Join(heading, "\t"))
+	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
 			if cells[i] = Clean(c); c == "" {

@@ -145,8 +145,8 @@ func fresh(set *pb.KeySet, p Policy) *Refused {
 func find(u *jws.Unverified, set *pb.KeySet) (*pb.PublishedKey, *Refused) {
 	for _, k := range set.GetRevoked() {
 		if k.GetKid() == u.Kid() {
-			r := refuse(KeyRevoked, "its key %s was revoked at %s by %s", k.GetKid(),
-				k.GetRevokeTime().AsTime().Format("2006-01-02 15:04:05Z"), k.GetOperation())
+			r := refuse(KeyRevoked, "its key %s was revoked at %s by operation %s", k.GetKid(),
+				k.GetRevokeTime().AsTime().Format("2006-01-02 15:04:05Z"), strings.TrimPrefix(k.GetOperation(), "operations/"))
 			r.Key = k
 			return nil, r
 		}

@@ -192,7 +192,7 @@ func TestKeyRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, c.reason)
 			continue
 		}
-		if r.Reason == tokencheck.KeyRevoked && (r.Key == nil || !strings.Contains(err.Error(), "operations/42")) {
+		if r.Reason == tokencheck.KeyRevoked && (r.Key == nil || !strings.Contains(err.Error(), "by operation 42")) {
 			t.Errorf("%s: %v does not say which operation", name, err)
 		}
 	}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"intaglio.example/backends/software"
+	"intaglio.example/cmd/intaglio/internal/cli"
+	"intaglio.example/internal/secret"
+)
+
+// stopped is the state of a trial server that has signed once and was stopped, with the token.
+func stopped(t *testing.T, c *console) (dir, configFile, token string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "state")
+	p := c.startDev(dir)
+	token = c.must(cli.Done, claims, "sign", "demo/access").stdout
+	p.stop()
+	return dir, filepath.Join(dir, "server.yaml"), token
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	if err == nil {
+		os.Remove(to)
+		err = os.WriteFile(to, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serves starts intaglio serve on free ports of an existing state, and wants it to refuse.
+func (c *console) serveRefused(dir, reason string) result {
+	c.t.Helper()
+	return c.refused(cli.Failed, reason, "", "dev", "--dir", dir, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+}
+
+// code finds what a dry run asks to confirm with.
+func code(t *testing.T, r result) string {
+	t.Helper()
+	m := confirmPattern.FindStringSubmatch(r.stdout)
+	if m == nil {
+		t.Fatalf("no code to confirm in\n%s", r.stdout)
+	}
+	return m[1]
+}
+
+// TestWentBack: a backup is put in the place of the database. It is refused, adopted, and then trusts none of its keys.
+func TestWentBack(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, cfg, token := stopped(t, c)
+	db, backup := filepath.Join(dir, "intaglio.db"), filepath.Join(dir, "backup.db")
+	copyFile(t, db, backup)
+	p := c.startDev(dir)
+	c.must(cli.Done, "", "issuer", "create", "later", "--url", "https://later.test")
+	p.stop()
+	c.must(cli.Done, "", "store", "verify", "--config", cfg)
+	copyFile(t, backup, db)
+
+	r := c.serveRefused(dir, "STORE_WENT_BACK")
+	for _, want := range []string{"the store is at revision ", "this machine has seen ", "Keys revoked since would be trusted again", "intaglio store adopt"} {
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("%q is missing from\n%s", want, r.stderr)
+		}
+	}
+	c.refused(cli.Failed, "STORE_WENT_BACK", "", "store", "verify", "--config", cfg)
+	dry := c.must(cli.Done, "", "store", "adopt", "--config", cfg, "--reason", "restored")
+	c.serveRefused(dir, "STORE_WENT_BACK") // the dry run changed nothing
+	c.refused(cli.Conflict, "IMPACT_CHANGED", "", "store", "adopt", "--config", cfg, "--reason", "restored", "--confirm", "99-ABCD")
+	c.refused(cli.Usage, "USAGE", "", "store", "adopt", "--config", cfg, "--confirm", code(t, dry))
+	c.must(cli.Done, "", "store", "adopt", "--config", cfg, "--reason", "restored", "--confirm", code(t, dry))
+	c.must(cli.Done, "", "store", "verify", "--config", cfg)
+
+	p = c.startDev(dir)
+	c.refused(cli.Failed, "KEY_REVOKED", token, "verify", "--audience", demoAudience)
+	c.must(cli.Done, claims, "sign", "demo/access")
+	p.stop()
+	copyFile(t, backup, db)
+	c.serveRefused(dir, "STORE_WENT_BACK") // the new anchor guards as the old one did
+}
+
+// TestGuards: what guards the store is missing, exposed or wrong, and each is told apart.
+func TestGuards(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, cfg, _ := stopped(t, c)
+	path := func(name string) string { return filepath.Join(dir, name) }
+	aside := func(name string, what func()) {
+		t.Helper()
+		keep := filepath.Join(t.TempDir(), name)
+		copyFile(t, path(name), keep)
+		what()
+		copyFile(t, keep, path(name))
+		if err := os.Chmod(path(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	aside("anchor", func() {
+		os.Remove(path("anchor"))
+		if r := c.serveRefused(dir, "ANCHOR_MISSING"); !strings.Contains(r.stderr, "intaglio store anchor") {
+			t.Errorf("no way out: %s", r.stderr)
+		}
+		dry := c.must(cli.Done, "", "store", "anchor", "--config", cfg)
+		c.serveRefused(dir, "ANCHOR_MISSING")
+		c.refused(cli.Conflict, "IMPACT_CHANGED", "", "store", "anchor", "--config", cfg, "--confirm", "1-0000")
+		c.must(cli.Done, "", "store", "anchor", "--config", cfg, "--confirm", code(t, dry))
+		c.must(cli.Done, "", "store", "verify", "--config", cfg)
+	})
+	aside("anchor", func() {
+		if err := os.WriteFile(path("anchor"), []byte("intaglio anchor 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.serveRefused(dir, "ANCHOR_DAMAGED")
+	})
+	for _, name := range []string{"mac.key", "kek.key", "server-key.pem"} {
+		aside(name, func() {
+			if err := os.Chmod(path(name), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if r := c.serveRefused(dir, "FILE_EXPOSED"); !strings.Contains(r.stderr, "chmod 0600") && name != "server-key.pem" {
+				t.Errorf("%s: no way out: %s", name, r.stderr)
+			}
+		})
+	}
+	aside("mac.key", func() {
+		os.Remove(path("mac.key"))
+		c.serveRefused(dir, "FILE_MISSING")
+		if err := secret.WriteFile(path("mac.key"), secret.New(make([]byte, 32))); err != nil {
+			t.Fatal(err)
+		}
+		c.serveRefused(dir, "MAC_KEY_WRONG")
+	})
+	aside("kek.key", func() {
+		os.Remove(path("kek.key"))
+		if err := software.WriteKEK(path("kek.key"), software.NewKEK(time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		c.serveRefused(dir, "KEK_MISSING")
+	})
+	aside("intaglio.db", func() {
+		os.Remove(path("intaglio.db"))
+		r := c.refused(cli.Conflict, "STORE_MISSING", "", "dev", "--dir", dir, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+		if !strings.Contains(r.stderr, "would forget every revocation") {
+			t.Errorf("a store is missing: %s", r.stderr)
+		}
+		c.refused(cli.Failed, "STORE_NOT_INITIALISED", "", "store", "verify", "--config", cfg)
+	})
+	p := c.startDev(dir) // all is back in its place
+	c.must(cli.Done, claims, "sign", "demo/access")
+	p.stop()
+}
+
+// TestRevokeAllOnTheStore: with every server dead, and with one that runs.
+func TestRevokeAllOnTheStore(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, cfg, token := stopped(t, c)
+	dry := c.must(cli.Done, "", "revoke-all", "--store", cfg, "--into", spareBackend, "--reason", "all servers are gone")
+	if !strings.Contains(dry.stdout, "1 key in 1 ring") || !strings.Contains(dry.stdout, "--store") {
+		t.Errorf("dry run:\n%s", dry.stdout)
+	}
+	if again := c.must(cli.Done, "", "revoke-all", "--store", cfg, "--into", spareBackend, "-o", "name").stdout; strings.TrimSpace(again) != code(t, dry) {
+		t.Errorf("-o name prints %q, the table %q", again, code(t, dry))
+	}
+	c.refused(cli.Conflict, "IMPACT_CHANGED", "", "revoke-all", "--store", cfg, "--reason", "another reach", "--confirm", code(t, dry))
+	out := c.must(cli.Done, "", "revoke-all", "--store", cfg, "--into", spareBackend, "--reason", "all servers are gone", "--confirm", code(t, dry)).stdout
+	if !strings.Contains(out, "obey within 2s") {
+		t.Errorf("it does not say when servers obey:\n%s", out)
+	}
+	c.must(cli.Done, "", "store", "verify", "--config", cfg) // the anchor was raised along
+
+	p := c.startDev(dir)
+	defer p.stop()
+	c.refused(cli.Failed, "KEY_REVOKED", token, "verify", "--audience", demoAudience)
+	if out := c.must(cli.Done, "", "key", "list", "demo/access").stdout; !strings.Contains(out, "active") || !strings.Contains(out, spareBackend) {
+		t.Errorf("keys after the restart:\n%s", out)
+	}
+	token = c.must(cli.Done, claims, "sign", "demo/access").stdout
+	dry = c.must(cli.Done, "", "revoke", "ring", "demo/access", "--store", cfg, "--reason", "beside a server")
+	c.must(cli.Done, "", "revoke", "ring", "demo/access", "--store", cfg, "--reason", "beside a server", "--confirm", code(t, dry))
+	deadline := time.Now().Add(2 * time.Second) // the snapshot TTL
+	for c.try(token, "verify").code == cli.Done {
+		if time.Now().After(deadline) {
+			t.Fatal("the running server did not obey within its snapshot TTL")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestRewrap changes the key-encryption key beside a running server.
+func TestRewrap(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, cfg, _ := stopped(t, c)
+	time.Sleep(time.Second) // two key-encryption keys of one second are refused: neither would be the newest
+	if err := software.WriteKEK(filepath.Join(dir, "kek-2.key"), software.NewKEK(time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, cfg, "- kek.key\n", "- kek.key\n        - kek-2.key\n")
+	p := c.startDev(dir)
+	if out := c.must(cli.Done, "", "key", "rewrap", "--config", cfg, "-o", "json").stdout; !strings.Contains(out, `"moved": 1`) {
+		t.Errorf("first rewrap: %s", out)
+	}
+	if out := c.must(cli.Done, "", "key", "rewrap", "--config", cfg, "-o", "json").stdout; strings.Contains(out, `"moved": 1`) || !strings.Contains(out, `"already": 1`) {
+		t.Errorf("second rewrap: %s", out)
+	}
+	c.must(cli.Done, claims, "sign", "demo/access")
+	p.stop()
+	edit(t, cfg, "- kek.key\n", "")
+	p = c.startDev(dir)
+	c.must(cli.Done, claims, "sign", "demo/access")
+	p.stop()
+}
+
+func edit(t *testing.T, path, old, new string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(text), old) != 1 {
+		t.Fatalf("%s has not one %q:\n%s", path, old, text)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, new, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestInit makes a store of its own, as for production, and serves from it.
+func TestInit(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	pki, _, _ := stopped(t, c) // for its certificates only
+	dir := t.TempDir()
+	cfg := filepath.Join(dir, "server.yaml")
+	text := fmt.Sprintf(`listen: {grpc: "127.0.0.1:0", http: "127.0.0.1:0"}
+tls: {cert: %[1]s/server.pem, key: %[1]s/server-key.pem, client_ca: %[1]s/ca.pem}
+store: {path: prod.db, mac_key: mac.key, anchor: anchor}
+backends: [{name: software, type: software, keks: [kek.key]}]
+`, pki)
+	if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.refused(cli.Failed, "FILE_MISSING", "", "serve", "--config", cfg)
+	out := c.must(cli.Done, "", "init", "--config", cfg, "--admin", demoAdmin).stdout
+	for _, want := range []string{"BACK UP", "prod.db", "mac.key", "kek.key", "NEVER RESTORE", "anchor", "intaglio serve"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("init does not say %q:\n%s", want, out)
+		}
+	}
+	mac, err := os.ReadFile(filepath.Join(dir, "mac.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.refused(cli.Conflict, "STORE_EXISTS", "", "init", "--config", cfg, "--admin", "spiffe://evil.test/x")
+	os.Remove(filepath.Join(dir, "anchor"))
+	c.refused(cli.Conflict, "STORE_EXISTS", "", "init", "--config", cfg, "--admin", "spiffe://evil.test/x")
+	dry := c.must(cli.Done, "", "store", "anchor", "--config", cfg)
+	c.must(cli.Done, "", "store", "anchor", "--config", cfg, "--confirm", code(t, dry))
+	if again, err := os.ReadFile(filepath.Join(dir, "mac.key")); err != nil || string(again) != string(mac) {
+		t.Errorf("init replaced the MAC key: %v", err)
+	}
+
+	p := c.start("serve", "--config", cfg)
+	p.await(func() bool { return strings.Contains(p.stderr.String(), "serving") })
+	p.stop()
+	if log := p.stderr.String(); !strings.Contains(log, "stopping") {
+		t.Errorf("log:\n%s", log)
+	}
+}
