@@ -275,30 +275,27 @@ func (s *Store) decode(records []record, c *keyring.Changes, set *setHash) error
 // decodeKind does the work of decode for the records of one kind, on all processors.
 func decodeKind[T any](s *Store, records []record, set *setHash, stamp func(*T, keyring.Revision)) ([]T, error) {
 	out := make([]T, len(records))
-	var (
-		mu    sync.Mutex // guards the set and first
-		first error
-		wg    sync.WaitGroup
-	)
-	share := (len(records) + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)
-	for lo := 0; lo < len(records); lo += share {
+	shares := runtime.GOMAXPROCS(0)
+	sums, errs := make([]setHash, shares), make([]error, shares)
+	var wg sync.WaitGroup
+	for n := range shares {
 		wg.Go(func() {
-			var part setHash
-			var err error
-			for i := lo; i < min(lo+share, len(records)) && err == nil; i++ {
+			for i := n * len(records) / shares; i < (n+1)*len(records)/shares && errs[n] == nil; i++ {
 				r := &records[i]
-				part.add(r)
-				if err = s.key.check(r); err == nil {
-					err = json.Unmarshal(r.body, &out[i])
+				sums[n].add(r)
+				if errs[n] = s.key.check(r); errs[n] == nil {
+					errs[n] = json.Unmarshal(r.body, &out[i])
 				}
 				stamp(&out[i], r.revision)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			set.merge(&part)
-			first = errors.Join(first, err)
 		})
 	}
 	wg.Wait()
-	return out, first
+	for n := range shares {
+		if errs[n] != nil {
+			return nil, errs[n]
+		}
+		set.merge(&sums[n])
+	}
+	return out, nil
 }

@@ -61,7 +61,8 @@ func (k Sealed) Replace(ctx context.Context, label string, old, next []byte) (ok
 }
 
 // Delete removes the blob under label, if there is one. Its bytes are overwritten in the database, and the write-ahead
-// log that may still hold them is emptied as soon as no reader needs it.
+// log that may still hold them is emptied, unless a reader is in the way for longer than a moment: then at a later Delete,
+// or when the store is closed.
 func (k Sealed) Delete(ctx context.Context, label string) error {
 	err := k.s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM sealed WHERE label = $1`, label)
@@ -76,14 +77,20 @@ func (k Sealed) Delete(ctx context.Context, label string) error {
 	return nil
 }
 
-// forget takes deleted bytes off the disk. A reader in its way is no failure: the next checkpoint will do it.
+// forget takes deleted bytes off the disk. A reader in its way is no failure, and is not waited for longer than a
+// moment: the next checkpoint will do it.
 func (k Sealed) forget(ctx context.Context) error {
-	ctx, release, err := k.s.turn.take(ctx)
+	turn, release, err := k.s.turn.take(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	_, err = k.s.writer.ExecContext(ctx, k.s.dialect.forget)
+	brief, cancel := context.WithTimeout(turn, moment)
+	defer cancel()
+	_, err = k.s.writer.ExecContext(brief, k.s.dialect.forget)
+	if brief.Err() != nil && ctx.Err() == nil {
+		return nil
+	}
 	return k.s.failed(ctx, err)
 }
 

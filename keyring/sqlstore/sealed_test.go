@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"intaglio.example/keyring"
 )
@@ -114,5 +115,32 @@ func TestSealedKeyIsGone(t *testing.T) {
 		if found(piece) {
 			t.Errorf("a deleted key of %d bytes is still in the files", size)
 		}
+	}
+}
+
+// TestReaderInTheWay: deleting does not wait for whoever reads.
+func TestReaderInTheWay(t *testing.T) {
+	s := mustInit(t, keyring.Edit{}).open(t)
+	if _, err := s.Sealed().Put(t.Context(), "label", []byte("sealed")); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := s.readers.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var n int
+	if err := tx.QueryRow(`SELECT COUNT(*) FROM sealed`).Scan(&n); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	start := time.Now()
+	if err := s.Sealed().Delete(t.Context(), "label"); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+	if took := time.Since(start); took > moment+time.Second {
+		t.Errorf("Delete took %v", took)
+	}
+	if _, ok, err := s.Sealed().Get(t.Context(), "label"); ok || err != nil {
+		t.Errorf("Get: %v, %v", ok, err)
 	}
 }

@@ -41,8 +41,9 @@ const (
 const readConnections = 4
 
 // Init makes a store in the file at path, with e as its first rows, and returns its id and position. It makes the file
-// with mode 0600, or takes one that holds no table; anything else is keyring.ErrRefused. The MAC key has 32 bytes, and
-// is needed to open the store ever after. An Init that failed can be repeated.
+// with mode 0600, or takes one that holds no table. keyring.ErrRefused if there is a store already, keyring.ErrInvalid if
+// there is something else. The MAC key has 32 bytes, and is needed to open the store ever after. An Init that failed can
+// be repeated.
 func Init(ctx context.Context, path string, macKey secret.Bytes, timing keyring.Timing, e keyring.Edit) (id string, at keyring.Position, err error) {
 	var b [8]byte
 	rand.Read(b[:])

@@ -232,8 +232,8 @@ var tampering = []struct {
 	{what: "an archived key is edited", script: fmt.Sprintf(edit, "archive", "serial = 1", `"state":"revoked"`, `"state":"retired"`), verify: "archived key acme/old/1 was edited"},
 	{what: "an archived key is renumbered", script: `UPDATE archive SET serial = 7 WHERE serial = 1`, verify: "archived key acme/old/7 was edited"},
 	{what: "an archived key is deleted", script: `DELETE FROM archive WHERE serial = 1`, verify: "belongs to key acme/old/1, whose record was deleted from the archive"},
-	{what: "an archived key without kid is deleted", script: `DELETE FROM archive WHERE serial = 2`, verify: "a key without kid was deleted from the archive"},
-	{what: "an archived key and its kid are deleted", script: `DELETE FROM archive WHERE serial = 1; DELETE FROM kids WHERE key_id = 'acme/old/1'`, verify: "was deleted from the archive, or replaced there"},
+	{what: "an archived key without kid is deleted", script: `DELETE FROM archive WHERE serial = 2`, verify: "a key is missing from the archive"},
+	{what: "an archived key and its kid are deleted", script: `DELETE FROM archive WHERE serial = 1; DELETE FROM kids WHERE key_id = 'acme/old/1'`, verify: "a key is missing from the archive"},
 	{what: "65,536 copies of an archived key", script: `CREATE TABLE a (ring TEXT, serial INTEGER, revision INTEGER, body BLOB, mac BLOB);
 		INSERT INTO a SELECT * FROM archive; INSERT INTO a SELECT * FROM archive; DROP TABLE archive; ALTER TABLE a RENAME TO archive`, verify: "there are two rows of archived key acme/old/1"},
 	// The description.
@@ -325,6 +325,7 @@ func TestTamperingSeenByWrites(t *testing.T) {
 		{"a ring is edited", fmt.Sprintf(edit, "records", "name = 'acme/access'", `,"retain":true`, ``), "ring acme/access was edited"},
 		{"a ring is replaced by an older copy", `REPLACE INTO records SELECT * FROM old.records WHERE name = 'acme/access'`, "ring acme/access was replaced by its copy of revision 4"},
 		{"a ring is deleted", `DELETE FROM records WHERE name = 'acme/access'`, "ring acme/access was deleted"},
+		{"a ring's history is deleted", `DELETE FROM entries WHERE name = 'acme/access'`, "ring acme/access is unknown to the history"},
 		{"a cutoff is deleted", `DELETE FROM cutoffs WHERE operation = 'op-2'`, "cutoff op-2 was deleted"},
 		{"the head is replaced by an older copy", `REPLACE INTO head SELECT * FROM old.head`, "the head was replaced by its copy"},
 	} {
@@ -334,6 +335,26 @@ func TestTamperingSeenByWrites(t *testing.T) {
 			expect(t, "Swap", err, test.words)
 		})
 	}
+}
+
+// TestRowsOfAnotherStore: two stores may share a MAC key. They do not share rows.
+func TestRowsOfAnotherStore(t *testing.T) {
+	v := newVictim(t)
+	other := filepath.Join(t.TempDir(), "other.db")
+	if _, _, err := Init(t.Context(), other, v.key, keyring.DefaultTiming(), benchmarkRings(1)); err != nil {
+		t.Fatal(err)
+	}
+	v.old = other
+	w := v.attacked(t, `INSERT INTO records SELECT * FROM old.records WHERE name = 'acme/r0'`)
+	expect(t, "a server that starts", w.start(t), "ring acme/r0 was edited")
+
+	w = v.attacked(t, ``)
+	s := w.open(t)
+	if _, err := s.writer.Exec(`ATTACH '` + other + `' AS old; REPLACE INTO meta SELECT * FROM old.meta`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Verify(t.Context())
+	expect(t, "Verify", err, "the store's description was replaced by another one")
 }
 
 // TestCutDespiteTampering: the brake reads no ring.

@@ -90,7 +90,7 @@ func (s *Store) verify(ctx context.Context, tx *sql.Tx, h head) (Report, error) 
 		return Report{}, err
 	}
 	if gone != h.gone {
-		return Report{}, fmt.Errorf("%w: a key without kid was deleted from the archive, or replaced there", keyring.ErrTampered)
+		return Report{}, fmt.Errorf("%w: a key is missing from the archive or was replaced there, and no kid tells which", keyring.ErrTampered)
 	}
 	return r, tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM sealed`).Scan(&r.Sealed)
 }
