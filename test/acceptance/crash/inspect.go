@@ -52,7 +52,7 @@ func compare(c keyring.Changes, labels []string, settled bool) error {
 		ring := &c.Rings[i]
 		for j := range ring.Keys {
 			k := &ring.Keys[j]
-			label := keyring.Label(c.Store, ring.Name, k)
+			label := k.Backend + "/" + keyring.Label(c.Store, ring.Name, k) // each backend has a shelf of its own
 			if !sealed[label] && k.State.Published() && !keyring.Cutoffs(c.Cutoffs).Revoked(ring, k) {
 				return fmt.Errorf("key %s is %s and has no sealed key", keyring.KeyID(ring.Name, k.Serial), k.State)
 			}

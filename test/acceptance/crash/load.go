@@ -127,7 +127,7 @@ func (l *load) signOne(ctx context.Context, c *client, r *mrand.Rand) {
 
 func (l *load) rotateOne(ctx context.Context, c *client, r *mrand.Rand) {
 	_, err := c.admin.RotateRing(ctx, &pb.RotateRingRequest{
-		Name: l.rings[r.IntN(rings)], PropagatedFor: durationpb.New(time.Millisecond), Reason: "crash test", RequestId: uuid(),
+		Name: l.rings[r.IntN(rings)], PropagatedFor: durationpb.New(0), Reason: "crash test", RequestId: uuid(),
 	})
 	if err == nil {
 		l.rotated.Add(1)

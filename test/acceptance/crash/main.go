@@ -74,6 +74,7 @@ func show(r *accept.Report) error {
 	r.Note("%d tokens signed, %d rotations, %d revocations confirmed, %d keys retained between the kills", l.signed.Load(), l.rotated.Load(), l.cuts.Load(), l.retained.Load())
 	r.AtLeast("kills", float64(*kills), 10, "")
 	r.AtLeast("revocations confirmed before a kill", float64(l.cuts.Load()), float64(*kills)/2, "")
+	r.AtLeast("rotations confirmed before a kill", float64(l.rotated.Load()), float64(*kills)/2, "")
 	r.AtMost("worst time from start to every ring signing", worst.Seconds(), recovery.Seconds(), "s")
 	r.Equal("revoked keys that signed, or stood in a key set, after a restart", l.undead, 0)
 	r.Holds("after every kill each sealed key has a record, and every MAC, the set hash and the history digest agree", true)
