@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -62,24 +63,45 @@ func openSQLite(path string, wait, connections int, extra string) (*sql.DB, erro
 	return db, nil
 }
 
-// sqliteSettle turns the write-ahead log on, for good. A connection does not do it: it would change a file that is not ours.
+// sqliteSettle turns the write-ahead log on, for good. A connection does not do it: it would change a file that is not
+// ours. Turning it on needs the file for itself, and SQLite does not wait for that.
 func sqliteSettle(ctx context.Context, db *sql.DB) error {
-	var mode string
-	if err := db.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode); err != nil {
-		return fmt.Errorf("turning the write-ahead log on: %w", err)
+	for attempt := 0; ; attempt++ {
+		var mode string
+		err := db.QueryRowContext(ctx, `PRAGMA journal_mode = WAL`).Scan(&mode)
+		if err == nil && mode != "wal" {
+			return fmt.Errorf("the file system allows no write-ahead log: journal mode is %s", mode)
+		}
+		if err == nil {
+			return nil
+		}
+		if attempt == settleAttempts || sqliteCode(err) != sqlite3.SQLITE_BUSY {
+			return fmt.Errorf("turning the write-ahead log on: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("turning the write-ahead log on: %w", ctx.Err())
+		case <-time.After(settlePause):
+		}
 	}
-	if mode != "wal" {
-		return fmt.Errorf("the file system allows no write-ahead log: journal mode is %s", mode)
+}
+
+const (
+	settleAttempts = 250
+	settlePause    = 20 * time.Millisecond
+)
+
+// sqliteCode is the primary result code of an error, or 0.
+func sqliteCode(err error) int {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return 0
 	}
-	return nil
+	return e.Code() & 0xff
 }
 
 func sqliteExplain(err error) error {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code() & 0xff { // the primary result code
+	switch sqliteCode(err) {
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("the database is full: %w", err)
 	case sqlite3.SQLITE_BUSY:

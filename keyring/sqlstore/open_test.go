@@ -67,6 +67,9 @@ func TestInitAgain(t *testing.T) {
 	if _, _, err := Init(t.Context(), path, newKey(), keyring.DefaultTiming(), bad); !errors.Is(err, keyring.ErrInvalid) {
 		t.Fatalf("Init with a bad grant: %v", err)
 	}
+	if _, _, err := Init(t.Context(), path, newKey(), keyring.Timing{}, keyring.Edit{}); !errors.Is(err, keyring.ErrInvalid) {
+		t.Fatalf("Init without timing: %v", err)
+	}
 	if _, err := Open(t.Context(), path, newKey()); !errors.Is(err, keyring.ErrNotInitialised) {
 		t.Fatalf("Open after an Init that failed: %v, want ErrNotInitialised", err)
 	}
@@ -156,6 +159,22 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if after, _ := os.ReadFile(alien); !bytes.Equal(before, after) {
 		t.Error("another program's database was changed")
+	}
+}
+
+// TestFileVanishes: a connection that is made later, when the file is gone, makes no new one.
+func TestFileVanishes(t *testing.T) {
+	m := mustInit(t, keyring.Edit{})
+	s := m.open(t)
+	if err := os.Rename(m.path, m.path+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	s.writer.SetMaxIdleConns(0) // closes the one there is
+	if _, err := s.Swap(t.Context(), keyring.Position{}, benchmarkRings(1)); err == nil {
+		t.Error("Swap wrote to nowhere")
+	}
+	if _, err := os.Stat(m.path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file was made again: %v", err)
 	}
 }
 

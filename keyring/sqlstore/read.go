@@ -16,7 +16,7 @@ import (
 	"intaglio.example/keyring"
 )
 
-// Changes is [keyring.Store.Changes], in one transaction. What it costs follows what changed: nothing, two small rows;
+// Changes is [keyring.Store.Changes], in one transaction. What it costs follows what changed: nothing, three small rows;
 // a few rows, those and their history; everything (the zero since), every row once, and the history not at all.
 func (s *Store) Changes(ctx context.Context, since keyring.Position) (keyring.Changes, error) {
 	c := keyring.Changes{Store: s.store, Timing: s.timing}

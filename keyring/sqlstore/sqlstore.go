@@ -88,7 +88,7 @@ func initialise(ctx context.Context, path string, macKey secret.Bytes, m meta, e
 	if err != nil {
 		return at, err
 	}
-	return at, s.dialect.settle(ctx, s.writer)
+	return at, s.failed(ctx, s.dialect.settle(ctx, s.writer))
 }
 
 // found writes the first rows: revision 0, whose digest no other store has, and the edit on top of it.
