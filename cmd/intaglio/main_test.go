@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -14,7 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	"intaglio.example/cmd/intaglio/internal/cli"
+	"intaglio.example/cmd/intaglio/internal/client"
+	"intaglio.example/cmd/intaglio/internal/filepki"
 )
 
 // A console runs command lines of this program, each in a run of its own.
@@ -34,7 +41,9 @@ func (c *console) app(stdin string, stdout, stderr *buffer) *app {
 // try runs a command line.
 func (c *console) try(stdin string, args ...string) result {
 	var stdout, stderr buffer
-	code := c.app(stdin, &stdout, &stderr).run(c.t.Context(), args)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 15*time.Second) // a server that should have refused to start
+	defer cancel()
+	code := c.app(stdin, &stdout, &stderr).run(ctx, args)
 	return result{stdout.String(), stderr.String(), code}
 }
 
@@ -275,7 +284,7 @@ func TestErrors(t *testing.T) {
 		{cli.Usage, "USAGE", "", []string{"revoke-all", "--confirm", "yes", "--reason", "x"}},
 		{cli.Usage, "USAGE", "", []string{"revoke-all", "--confirm", "1-ABCD"}},
 		{cli.Usage, "USAGE", "", []string{"grant", "create", "x", "--principal", "a:b", "--verbs", "fly", "--rings", "*"}},
-		{cli.Usage, "USAGE", "", []string{"dev", "--grpc", "0.0.0.0:0"}},
+		{cli.Usage, "USAGE", "", []string{"dev", "--dir", filepath.Join(dir, "other"), "--grpc", "0.0.0.0:0"}},
 		{cli.Usage, "CONFIG_MISSING", "", []string{"serve", "--config", filepath.Join(dir, "absent.yaml")}},
 		{cli.Failed, "CLAIM_DUPLICATE", `{"sub":"a","SUB":"b","aud":"x"}`, []string{"sign", "demo/access"}},
 		{cli.Failed, "CLAIMS_MALFORMED", `{"sub":`, []string{"sign", "demo/access"}},
@@ -310,6 +319,70 @@ func TestWalk(t *testing.T) {
 		if log := p.stderr.String(); log != "" {
 			t.Errorf("walk %d: the server complained:\n%s", i+1, log)
 		}
+	}
+}
+
+// TestWalkFails: a step that goes wrong ends the walk and the server, and the exit status says so.
+func TestWalkFails(t *testing.T) {
+	t.Parallel()
+	c, dir := newConsole(t), filepath.Join(t.TempDir(), "state")
+	p := c.startDev(dir)
+	w := &walk{a: c.app("", &buffer{}, &buffer{}), context: c.env["INTAGLIO_CONTEXT"]}
+	if _, err := w.do(t.Context(), cli.Failed, "", "", "", "ring", "list"); err == nil {
+		t.Error("a command that should have failed did not, and the walk went on")
+	}
+	if _, err := w.do(t.Context(), cli.Done, "", "", "", "ring", "get", "demo/absent"); err == nil {
+		t.Error("a command failed, and the walk went on")
+	}
+	c.must(cli.Done, "", "grant", "create", "other", "--principal", "spiffe://demo.test/other", "--verbs", "admin", "--rings", "*")
+	c.must(cli.Done, "", "grant", "delete", "admin")
+	p.stop()
+	p = c.start("dev", "--dir", dir, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--walk")
+	if code := p.wait(); code != cli.Failed || !strings.Contains(p.stderr.String(), "[WALK_FAILED]") {
+		t.Errorf("exit %d\n%s", code, p.stderr.String())
+	}
+}
+
+// TestStops: a server that was told to stop says so to those who watch its health, and waits for the calls it has.
+func TestStops(t *testing.T) {
+	t.Parallel()
+	c, dir := newConsole(t), filepath.Join(t.TempDir(), "state")
+	p := c.startDev(dir)
+	found, err := client.Load(c.env["INTAGLIO_CONTEXT"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := filepki.LoadPair(found.Cert, found.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := filepki.LoadPool(found.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(found.Server, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "localhost", MinVersion: tls.VersionTLS13,
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	health, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []healthpb.HealthCheckResponse_ServingStatus{healthpb.HealthCheckResponse_SERVING, healthpb.HealthCheckResponse_NOT_SERVING} {
+		res, err := health.Recv()
+		if err != nil || res.GetStatus() != want {
+			t.Fatalf("health %v, %v; want %v", res.GetStatus(), err, want)
+		}
+		p.cancel()
+	}
+	cancel()
+	if code := p.wait(); code != cli.Done {
+		t.Errorf("exit %d\n%s", code, p.stderr.String())
 	}
 }
 

@@ -156,7 +156,7 @@ func fileFailure(err error, what, path string) *cli.Failure {
 	switch {
 	case errors.Is(err, secret.ErrExposed):
 		f.Reason = "FILE_EXPOSED"
-		f.Next = "Make it yours alone:  chmod 0600 " + cli.ShellQuote(path) + "    If others could read it, replace the key."
+		f.Next = "Run the chmod it names. If others could read the file, replace the key in it."
 	case errors.Is(err, fs.ErrNotExist):
 		f.Reason, f.Next = "FILE_MISSING", "Check the path in the configuration; a backup of it may be where intaglio init told you to keep one."
 	case errors.Is(err, fs.ErrPermission):

@@ -174,7 +174,7 @@ func (r *revocation) revoke(ctx context.Context, c *client.Client) error {
 		return f
 	}
 	r.a.warn("cut at revision %s after %s", cli.Number(op.GetCutRevision()), cli.Span(time.Since(begun).Round(time.Millisecond)))
-	left := w.wait(ctx)
+	left := w.wait(ctx, op.GetCutRevision())
 	return r.a.printOperation(op, w, left, time.Since(begun))
 }
 
@@ -190,8 +190,8 @@ func (r *revocation) agreed(impact *pb.Impact, err error) error {
 		return cli.Refused(err, "cannot tell what revoking "+r.reach.String()+" would do", r.reach.Name)
 	}
 	code := cli.ConfirmCode(impact.GetKeys(), impact.GetDigest())
-	if code == r.confirm {
-		return nil
+	if code == r.confirm || r.requestID != "" {
+		return nil // a repeat fells what it felled the first time
 	}
 	if forced {
 		r.a.warn("warning: what falls is now %s (%s), not what %s stood for", cli.Count(impact.GetKeys(), "key"), code, r.confirm)

@@ -55,12 +55,12 @@ func newWatch(ctx context.Context, c *client.Client, r *revocation, impact *pb.I
 }
 
 // wait returns the rings that still have no new signer when ctx ends.
-func (w *watch) wait(ctx context.Context) []string {
+func (w *watch) wait(ctx context.Context, cut int64) []string {
 	if w.blind != nil {
 		w.a.warn("warning: cannot watch the rings: %v", w.blind)
 		return nil
 	}
-	left, said := w.silent(ctx), -1
+	left, said := w.silent(ctx, cut), -1
 	for len(left) > 0 {
 		if len(left) != said {
 			said = len(left)
@@ -71,14 +71,14 @@ func (w *watch) wait(ctx context.Context) []string {
 			return left
 		case <-time.After(watchEvery):
 		}
-		left = w.silent(ctx)
+		left = w.silent(ctx, cut)
 	}
 	return nil
 }
 
-// silent lists the rings that do not sign, or still sign with the key that was cut, because the replica that answers has
+// silent lists the rings that do not sign, or still sign with a key that was cut, because the replica that answers has
 // not seen the cut.
-func (w *watch) silent(ctx context.Context) []string {
+func (w *watch) silent(ctx context.Context, cut int64) []string {
 	signers := map[string]string{}
 	all, err := listRings(ctx, w.c, w.parent)
 	if err == nil {
@@ -88,9 +88,16 @@ func (w *watch) silent(ctx context.Context) []string {
 	}
 	var left []string
 	for ring, old := range w.before {
-		if now := signers[ring]; now == "" || now == old {
+		if now := signers[ring]; now == "" || now == old && !w.above(ctx, now, cut) {
 			left = append(left, ring)
 		}
 	}
 	return left
+}
+
+// above reports whether a key was reserved after the cut, and so stands: when a revocation is repeated, the signer of before
+// may be the one that the first time made.
+func (w *watch) above(ctx context.Context, key string, cut int64) bool {
+	k, err := w.c.Admin.GetKey(ctx, &pb.GetKeyRequest{Name: key})
+	return err == nil && k.GetReservedRevision() > cut
 }

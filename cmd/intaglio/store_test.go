@@ -124,7 +124,7 @@ func TestGuards(t *testing.T) {
 			if err := os.Chmod(path(name), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if r := c.serveRefused(dir, "FILE_EXPOSED"); !strings.Contains(r.stderr, "chmod 0600") && name != "server-key.pem" {
+			if r := c.serveRefused(dir, "FILE_EXPOSED"); !strings.Contains(r.stderr, "chmod 0600 "+path(name)) {
 				t.Errorf("%s: no way out: %s", name, r.stderr)
 			}
 		})
@@ -162,6 +162,8 @@ func TestRevokeAllOnTheStore(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)
 	dir, cfg, token := stopped(t, c)
+	db, before := filepath.Join(dir, "intaglio.db"), filepath.Join(dir, "before.db")
+	copyFile(t, db, before)
 	dry := c.must(cli.Done, "", "revoke-all", "--store", cfg, "--into", spareBackend, "--reason", "all servers are gone")
 	if !strings.Contains(dry.stdout, "1 key in 1 ring") || !strings.Contains(dry.stdout, "--store") {
 		t.Errorf("dry run:\n%s", dry.stdout)
@@ -174,7 +176,11 @@ func TestRevokeAllOnTheStore(t *testing.T) {
 	if !strings.Contains(out, "obey within 2s") {
 		t.Errorf("it does not say when servers obey:\n%s", out)
 	}
-	c.must(cli.Done, "", "store", "verify", "--config", cfg) // the anchor was raised along
+	after := filepath.Join(dir, "after.db")
+	copyFile(t, db, after)
+	copyFile(t, before, db)
+	c.serveRefused(dir, "STORE_WENT_BACK") // the anchor was raised along
+	copyFile(t, after, db)
 
 	p := c.startDev(dir)
 	defer p.stop()

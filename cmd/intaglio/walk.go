@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -102,12 +103,16 @@ func (w *walk) failed(why string) error {
 
 // settle waits until nothing is left to do from an earlier start that could get in the way: a successor about to sign.
 func (w *walk) settle(ctx context.Context) error {
-	return w.until(ctx, func() bool {
+	var denied error
+	err := w.until(ctx, func() bool {
 		keys := w.quiet(ctx, "", "key", "list", demoRing)
-		state := w.quiet(ctx, "", "ring", "get", demoRing)
-		return keys.code == cli.Done && state.code == cli.Done && strings.Contains(state.stdout, "signing") &&
-			!strings.Contains(keys.stdout, "staged") && !strings.Contains(keys.stdout, "reserved")
+		if keys.code != cli.Done && ctx.Err() == nil {
+			denied = w.failed("the keys cannot be looked at:\n" + keys.stderr)
+			return true
+		}
+		return w.signer(ctx) != "" && !strings.Contains(keys.stdout, "staged") && !strings.Contains(keys.stdout, "reserved")
 	}, "ring "+demoRing+" did not come to rest")
+	return errors.Join(denied, err)
 }
 
 // patience is how long the walk waits for the server to do something by itself.
