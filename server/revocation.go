@@ -183,6 +183,9 @@ func (s *revocation) confirm(ctx context.Context, before *keyring.Snapshot, c *k
 		op.Errors = []*rpcstatus.Status{asFault(unsettled(lost, "the cut is in the store, but this replica could not read it back")).status().Proto()}
 		return op
 	}
+	if known := findCutoff(snap, c.Operation); known != nil {
+		c = known // by whom and when it was first asked for
+	}
 	op := operationToProto(snap, c)
 	op.State, op.ConfirmTime = pb.Operation_STATE_CONFIRMED, timestamppb.New(s.now())
 	return op
