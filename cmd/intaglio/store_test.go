@@ -185,7 +185,7 @@ func TestRevokeAllOnTheStore(t *testing.T) {
 	p := c.startDev(dir)
 	defer p.stop()
 	c.refused(cli.Failed, "KEY_REVOKED", token, "verify", "--audience", demoAudience)
-	if out := c.must(cli.Done, "", "key", "list", "demo/access").stdout; !strings.Contains(out, "active") || !strings.Contains(out, spareBackend) {
+	if out := c.must(cli.Done, "", "key", "list", "demo/access").stdout; !strings.Contains(out, spareBackend) || !strings.Contains(out, "revoked") {
 		t.Errorf("keys after the restart:\n%s", out)
 	}
 	token = c.must(cli.Done, claims, "sign", "demo/access").stdout
