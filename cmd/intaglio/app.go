@@ -109,6 +109,12 @@ func explain(c *cobra.Command) {
 // family is a command that does nothing but hold others.
 func family(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs}
+	var examples []string
+	for _, v := range verbs {
+		first, _, _ := strings.Cut(v.Example, "\n")
+		examples = append(examples, first)
+	}
+	c.Example = strings.Join(examples, "\n")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return cli.Misused(fmt.Sprintf("there is no %s %s", c.CommandPath(), args[0]), "See what there is:  %s --help", c.CommandPath())

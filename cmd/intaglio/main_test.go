@@ -417,7 +417,7 @@ func TestHelp(t *testing.T) {
 	for _, c := range root.Commands() {
 		all := append(c.Commands(), c)
 		for _, v := range all {
-			if v.HasSubCommands() || v.Name() == "help" || c.Name() == "completion" || v.Name() == "completion" {
+			if v.Name() == "help" || c.Name() == "completion" || v.Name() == "completion" {
 				continue
 			}
 			verbs++

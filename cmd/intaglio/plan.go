@@ -39,18 +39,18 @@ func newPlan(a *app) *cobra.Command {
 			for _, p := range all.GetPlans() {
 				rings = append(rings, cli.Short(p.GetRing()))
 			}
-			return a.printer().Message(all, rings, func(w io.Writer) { planTable(w, all.GetPlans(), nil) })
+			return a.printer().Message(all, rings, func(w io.Writer) { planTable(w, all.GetPlans(), nil, "") })
 		}),
 	}
 }
 
-// planTable shows what was done, then what is, then what comes.
-func planTable(w io.Writer, plans []*pb.Plan, done []*pb.Step) {
+// planTable shows the steps of a call, under the given word, then what is, then what comes.
+func planTable(w io.Writer, plans []*pb.Plan, steps []*pb.Step, word string) {
 	now := time.Now()
 	var rows [][]string
 	add := func(cells ...string) { rows = append(rows, cells) }
-	for _, s := range done {
-		add("DONE", cli.Short(s.GetKey()), cli.Enum(s.GetKind(), "KIND_"), "", s.GetReason())
+	for _, s := range steps {
+		add(word, cli.Short(s.GetKey()), cli.Enum(s.GetKind(), "KIND_"), "", s.GetReason())
 	}
 	for _, p := range plans {
 		keys := slices.Clone(p.GetKeys())
@@ -116,7 +116,11 @@ has been published for the ring's propagation time. With a successor that has be
 		}
 		a.saidDry(req.ValidateOnly)
 		return a.printer().Message(res, []string{cli.Short(res.GetPlan().GetRing())}, func(w io.Writer) {
-			planTable(w, []*pb.Plan{res.GetPlan()}, res.GetDone())
+			word := "DONE"
+			if req.ValidateOnly {
+				word = "WOULD"
+			}
+			planTable(w, []*pb.Plan{res.GetPlan()}, res.GetDone(), word)
 		})
 	})
 	return c
