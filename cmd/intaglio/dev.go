@@ -29,7 +29,7 @@ func newDev(a *app) *cobra.Command {
 signs. State survives a restart. NOT FOR PRODUCTION: the keys, and everything that guards them, are side by side in one folder.`,
 		Example: `  intaglio dev
   intaglio dev --walk
-  intaglio dev --dir /tmp/try --grpc 127.0.0.1:0 --http 127.0.0.1:0`,
+  intaglio dev --dir try --grpc 127.0.0.1:0 --http 127.0.0.1:0`,
 		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error { return a.dev(c.Context(), o) },
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -66,6 +67,8 @@ type bound struct {
 // serve reads as a straight line from the configuration to the listeners, and back in the same order when ctx ends. Once the listeners
 // answer it calls ready; an error of ready ends the server.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func(context.Context, bound) error) (err error) {
+	ballast := make([]byte, gcBallast)
+	defer runtime.KeepAlive(ballast)
 	store, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
@@ -102,6 +105,10 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func
 	work.Go(func() { rotator.Run(background) })
 	return l.answer(ctx, srv, log, bound{l.grpc.Addr().String(), l.httpURL(), live}, ready)
 }
+
+// gcBallast is address space that is never touched, and so takes no memory. The collector runs when the heap has doubled, and a
+// signer has a heap of a few megabytes and much garbage: without the ballast it would collect dozens of times a second.
+const gcBallast = 48 << 20
 
 // refreshInterval looks at the store every second, and more often where a snapshot lives for a few seconds only.
 func refreshInterval(t keyring.Timing) time.Duration { return min(time.Second, t.SnapshotTTL/4) }
@@ -191,7 +198,7 @@ func (l *listeners) answer(ctx context.Context, srv *server.Server, log *slog.Lo
 	why := context.Cause(ctx)
 	srv.Drain()
 	log.Info("stopping", "why", why)
-	release(g, h)
+	release(context.WithoutCancel(ctx), g, h)
 	if errors.Is(why, context.Canceled) || errors.Is(why, errDone) {
 		return nil
 	}
@@ -205,8 +212,8 @@ var errDone = errors.New("done")
 const grace = 10 * time.Second
 
 // release stops accepting work and waits for the calls there are, for a while.
-func release(g *grpc.Server, h *http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+func release(ctx context.Context, g *grpc.Server, h *http.Server) {
+	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	var done sync.WaitGroup
 	done.Go(func() {
