@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -168,12 +167,7 @@ func checkRoles(r *Ring, cs Cutoffs) error {
 
 func sameOrigin(a, b *Key) bool {
 	return a.Serial == b.Serial && a.Nonce == b.Nonce && a.Reserved == b.Reserved && a.Operation == b.Operation &&
-		a.Backend == b.Backend && a.Algorithm == b.Algorithm && sameScope(a.Scope, b.Scope) && a.Created.Equal(b.Created)
-}
-
-func sameScope(a, b Scope) bool {
-	return a.Typ == b.Typ && a.Usage == b.Usage && a.MaxTTL == b.MaxTTL && a.Audiences.Any == b.Audiences.Any &&
-		slices.Equal(a.Audiences.Exact, b.Audiences.Exact) && slices.Equal(a.Audiences.Prefixes, b.Audiences.Prefixes)
+		a.Backend == b.Backend && a.Algorithm == b.Algorithm && a.Scope.Equal(b.Scope) && a.Created.Equal(b.Created)
 }
 
 func sameRecord(a, b *Key) bool {

@@ -73,16 +73,18 @@ func (a *Anchor) Position() Position {
 	return a.at
 }
 
-// Raise moves the anchor to a later position of the same store, durably before it returns. An earlier position is
-// ErrRollback: an anchor never goes down.
+// Raise moves the anchor to a later position of the same store, durably before it returns; the caller has made sure that
+// the store's history leads there from the anchor's own, as [Live.Refresh] does. An earlier position, or another past at
+// the same revision, is ErrRollback.
 func (a *Anchor) Raise(store string, to Position) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if store != a.store || to.Revision < a.at.Revision {
-		return fmt.Errorf("%w: store %s %v is not above anchor %s %v", ErrRollback, store, to, a.store, a.at)
-	}
-	if to == a.at {
+	if store == a.store && to == a.at {
 		return nil
+	}
+	blank := a.at == Position{} // has seen nothing
+	if store != a.store || !blank && to.Revision <= a.at.Revision { // at one revision with another digest, it has another past
+		return fmt.Errorf("%w: store %s at %v does not follow the anchor's, %s at %v", ErrRollback, store, to, a.store, a.at)
 	}
 	if err := a.write(to); err != nil {
 		return fmt.Errorf("raising the anchor: %w", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,7 +21,7 @@ type Live struct {
 	current atomic.Pointer[Snapshot]
 	refused atomic.Pointer[error] // set once, for good: the store's past is not ours
 
-	refreshing sync.Mutex // a replica never refreshes twice at once
+	refreshing chan struct{} // holds a token while a refresh runs: a replica never refreshes twice at once
 	changed    chan struct{}
 }
 
@@ -31,7 +30,7 @@ func NewLive(store Store, anchor *Anchor, log *slog.Logger, now func() time.Time
 	if now == nil {
 		now = time.Now
 	}
-	return &Live{store: store, anchor: anchor, log: log, now: now, born: now(), changed: make(chan struct{}, 1)}
+	return &Live{store: store, anchor: anchor, log: log, now: now, born: now(), refreshing: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 }
 
 // Current returns the replica's snapshot while it is fresh: ErrStale when it is too old or there is none,
@@ -54,10 +53,15 @@ func (l *Live) Current() (*Snapshot, error) {
 func (l *Live) Changed() <-chan struct{} { return l.changed }
 
 // Refresh reads what changed in the store and installs it, then raises the anchor. When it returns nil, everything
-// written before it was called is installed here and is known to the anchor.
+// written before it was called is installed here and is known to the anchor. It waits for another refresh, as long as ctx
+// lets it.
 func (l *Live) Refresh(ctx context.Context) error {
-	l.refreshing.Lock()
-	defer l.refreshing.Unlock()
+	select {
+	case l.refreshing <- struct{}{}:
+		defer func() { <-l.refreshing }()
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another refresh: %w", ctx.Err())
+	}
 	if err := l.refused.Load(); err != nil {
 		return *err
 	}

@@ -216,6 +216,9 @@ func TestAnchorFile(t *testing.T) {
 	if err := a.Raise(storeID, keyring.Position{Revision: 8}); !errors.Is(err, keyring.ErrRollback) {
 		t.Errorf("lowered: %v", err)
 	}
+	if err := a.Raise(storeID, keyring.Position{Revision: 9}); !errors.Is(err, keyring.ErrRollback) {
+		t.Errorf("another past at its own revision: %v", err)
+	}
 	if err := a.Raise("another", keyring.Position{Revision: 10}); !errors.Is(err, keyring.ErrRollback) {
 		t.Errorf("another store's: %v", err)
 	}

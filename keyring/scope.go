@@ -40,6 +40,12 @@ type Scope struct {
 	MaxTTL    time.Duration `json:"max_ttl"` // longest exp − iat
 }
 
+// Equal reports whether two scopes allow the same.
+func (s Scope) Equal(t Scope) bool {
+	return s.Typ == t.Typ && s.Usage == t.Usage && s.MaxTTL == t.MaxTTL && s.Audiences.Any == t.Audiences.Any &&
+		slices.Equal(s.Audiences.Exact, t.Audiences.Exact) && slices.Equal(s.Audiences.Prefixes, t.Audiences.Prefixes)
+}
+
 // Window is when a key may be used, in whole seconds of UTC. It is set at staging and may only be shortened after.
 type Window struct {
 	NotBefore   time.Time `json:"not_before"`

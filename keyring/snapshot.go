@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type Snapshot struct {
 	lines      map[string]*Line
 	grants     map[string]*Grant
 	principals map[string][]*Grant // live grants by principal
+	sorted     *sortedLines        // of lines
 	asked      instant             // before the store was asked for it
 }
 
@@ -57,9 +59,32 @@ func (s *Snapshot) Issuers() []*Issuer {
 	return slices.SortedFunc(maps.Values(s.issuers), func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// Lines returns all rings by name.
+// Lines returns all rings by name. It sorts once for all snapshots that have the same rings.
 func (s *Snapshot) Lines() []*Line {
-	return slices.SortedFunc(maps.Values(s.lines), func(a, b *Line) int { return strings.Compare(a.Ring.Name, b.Ring.Name) })
+	return s.sorted.all(s.lines)
+}
+
+// LinesOf returns the rings of one issuer by name.
+func (s *Snapshot) LinesOf(issuer string) []*Line {
+	all := s.Lines()
+	from, _ := slices.BinarySearchFunc(all, issuer+"/", compareName)
+	to, _ := slices.BinarySearchFunc(all, issuer+"0", compareName) // '0' follows '/', and no name holds anything between
+	return all[from:to:to]
+}
+
+func compareName(l *Line, name string) int { return strings.Compare(l.Ring.Name, name) }
+
+// sortedLines is the rings of a snapshot by name, once somebody has asked.
+type sortedLines struct {
+	once  sync.Once
+	lines []*Line
+}
+
+func (o *sortedLines) all(lines map[string]*Line) []*Line {
+	o.once.Do(func() {
+		o.lines = slices.SortedFunc(maps.Values(lines), func(a, b *Line) int { return compareName(a, b.Ring.Name) })
+	})
+	return slices.Clip(o.lines)
 }
 
 // Grants returns all grants by name, without the deleted ones.
@@ -95,12 +120,14 @@ func NewSnapshot(c Changes) (*Snapshot, error) {
 func (s *Snapshot) with(c Changes, asked instant) (*Snapshot, error) {
 	next := &Snapshot{Store: c.Store, Position: c.Position, Timing: c.Timing, Cutoffs: s.Cutoffs, asked: asked}
 	next.issuers, next.lines, next.grants, next.principals = s.issuers, s.lines, s.grants, s.principals
+	next.sorted = s.sorted
 	if c.Full {
 		next.Cutoffs, next.issuers, next.lines, next.grants = nil, map[string]*Issuer{}, map[string]*Line{}, map[string]*Grant{}
 	}
-	if len(c.Issuers)+len(c.Rings)+len(c.Grants)+len(c.Cutoffs) == 0 {
+	if !c.Full && len(c.Issuers)+len(c.Rings)+len(c.Grants)+len(c.Cutoffs) == 0 {
 		return next, nil
 	}
+	next.sorted = &sortedLines{}
 	next.Cutoffs = append(slices.Clip(next.Cutoffs), c.Cutoffs...)
 	if !slices.IsSortedFunc(next.Cutoffs, func(a, b Cutoff) int { return cmp.Compare(a.Revision, b.Revision) }) {
 		return nil, fmt.Errorf("%w: cutoffs are out of order", ErrTampered)
