@@ -23,7 +23,7 @@ type revocation struct {
 // who asked for the brake wants it pulled.
 const (
 	cutTime     = 15 * time.Second
-	confirmTime = 5 * time.Second
+	confirmTime = 3 * time.Second
 )
 
 // PreviewRevocation tells what Revoke would do now.

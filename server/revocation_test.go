@@ -171,7 +171,8 @@ func TestIntoNeverWeaker(t *testing.T) {
 	w.await("a successor in vault", func() bool { k := w.signer(demo); return k != nil && k.Backend == "vault" })
 }
 
-// TestRevokeRepeats: the same request_id gives back the same operation, for ever, and cuts once.
+// TestRevokeRepeats: the same request_id gives back the same operation, for ever, and cuts once. Only its counts shrink,
+// as the records of what fell are archived.
 func TestRevokeRepeats(t *testing.T) {
 	w := newWorld(t)
 	req := order(scopeRing(demo))
@@ -181,12 +182,19 @@ func TestRevokeRepeats(t *testing.T) {
 	first, err := w.as(root).Revoke(t.Context(), req)
 	no(t, err)
 	w.await("the successor", func() bool { k := w.signer(demo); return k != nil && k.State == keyring.Active })
-	w.forward(time.Hour)
-	again, err := w.as(respond).Revoke(t.Context(), req)
-	no(t, err)
-	is(t, "state", again.GetState(), pb.Operation_STATE_CONFIRMED)
-	first.ConfirmTime, again.ConfirmTime = nil, nil
-	is(t, "the repeat", again.String(), first.String())
+	w.await("the end of the felled key", func() bool { k := w.ring(demo).Key(1); return !k.Destroyed.IsZero() })
+	archived := func() bool { keys, err := w.store.Archived(t.Context(), demo); return err == nil && len(keys) > 0 }
+	for _, later := range []time.Duration{0, time.Hour} {
+		if w.forward(later); later > 0 {
+			w.await("the felled key to be archived", archived)
+			first.Keys, first.Rings = 0, 0 // what is archived is not counted
+		}
+		again, err := w.as(respond).Revoke(t.Context(), req)
+		no(t, err)
+		is(t, "state", again.GetState(), pb.Operation_STATE_CONFIRMED)
+		first.ConfirmTime, again.ConfirmTime = nil, nil
+		is(t, "the repeat", again.String(), first.String())
+	}
 	is(t, "cutoffs", len(w.cutoffs()), 1)
 	is(t, "successor lives", w.signer(demo) != nil, true)
 }
@@ -271,7 +279,39 @@ func TestBrakeMeetsItsFaults(t *testing.T) {
 	}
 }
 
-// TestBrakeIsPulledThough its caller goes away: the cut takes effect, and is installed.
+// TestBrakeWaitsForNobody: another call of this replica hangs in the store, and holds what refreshing the snapshot takes.
+// The cut takes effect all the same, and the answer says in time that this replica has not installed it.
+func TestBrakeWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stop()
+	hangs, release := make(chan struct{}), make(chan struct{})
+	var first atomic.Bool
+	hook := func(op string) error {
+		if op == storetest.OpChanges && first.CompareAndSwap(false, true) {
+			close(hangs)
+			<-release
+		}
+		return nil
+	}
+	w.hook.Store(&hook)
+	var stuck sync.WaitGroup
+	stuck.Go(func() { w.live.Refresh(context.WithoutCancel(t.Context())) })
+	<-hangs
+	began := time.Now()
+	op, err := w.as(respond).Revoke(t.Context(), order(scopeRing(demo)))
+	no(t, err)
+	is(t, "state", op.GetState(), pb.Operation_STATE_CUT)
+	is(t, "errors", len(op.GetErrors()), 1)
+	if took := time.Since(began); took > confirmTime+2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	is(t, "cutoffs", len(w.cutoffs()), 1)
+	close(release)
+	stuck.Wait()
+}
+
+// TestBrakeIsPulledThoughCallerLeaves: the cut takes effect, and is installed.
 func TestBrakeIsPulledThoughCallerLeaves(t *testing.T) {
 	w := newWorld(t)
 	w.stop()
@@ -286,12 +326,15 @@ func TestBrakeIsPulledThoughCallerLeaves(t *testing.T) {
 	w.hook.Store(&hook)
 	_, err := w.as(root).Revoke(ctx, order(scopeRing(demo)))
 	is(t, "code", status.Code(err).String(), "Canceled")
-	w.await("the cut in this replica's snapshot", func() bool { return w.signer(demo) == nil })
+	w.await("the end of it in the log", func() bool { return strings.Contains(w.log.String(), "method=Revoke") })
+	is(t, "it was done", strings.Contains(w.log.String(), `object="ring demo/access" outcome=done`), true)
+	is(t, "this replica knows", w.signer(demo) == nil, true)
 }
 
 // TestNothingFelledAfterRevoke is the promise of invariant 3, under load: no call begun after Revoke returned gives out a
 // token of a key that it felled. Callers hammer the ring while keys are revoked one after the other.
 func TestNothingFelledAfterRevoke(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var felled sync.Map // kid → true, stored after Revoke has returned
 	var tokens atomic.Int64
@@ -315,15 +358,12 @@ func TestNothingFelledAfterRevoke(t *testing.T) {
 			}
 		})
 	}
-	deadline := time.Now().Add(2 * time.Second)
+	responder, deadline := w.as(root), time.Now().Add(2*time.Second)
 	for n := 0; time.Now().Before(deadline); n++ {
 		w.await("a signer", func() bool { return w.signer(demo) != nil })
 		key := w.signer(demo)
 		scope := []*pb.Scope{scopeKey(keyring.KeyID(demo, key.Serial)), scopeRing(demo), scopeAll()}[n%3]
-		op, err := w.as(respond).Revoke(ctx, order(scope))
-		if n%3 == 2 {
-			op, err = w.as(root).Revoke(ctx, order(scope))
-		}
+		op, err := responder.Revoke(ctx, order(scope))
 		no(t, err)
 		is(t, "state", op.GetState(), pb.Operation_STATE_CONFIRMED)
 		felled.Store(key.Kid, true)

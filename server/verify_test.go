@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -69,7 +70,8 @@ func verifies(t testing.TB, k jwk, input, sig []byte) bool {
 	case "ES":
 		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[k.Crv]
 		half := (curve.Params().BitSize + 7) / 8
-		pub := &ecdsa.PublicKey{Curve: curve, X: num(k.X), Y: num(k.Y)}
+		pub, err := ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, b64(t, k.X), b64(t, k.Y)))
+		no(t, err)
 		return len(sig) == 2*half && ecdsa.Verify(pub, digest, new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:]))
 	case "RS":
 		return rsa.VerifyPKCS1v15(&rsa.PublicKey{N: num(k.N), E: int(num(k.E).Int64())}, hash, digest, sig) == nil

@@ -601,9 +601,9 @@ type Operation struct {
 	ConfirmTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=confirm_time,json=confirmTime,proto3" json:"confirm_time,omitempty"`
 	// What went wrong without stopping it.
 	Errors []*status.Status `protobuf:"bytes,14,rep,name=errors,proto3" json:"errors,omitempty"`
-	// How many keys fell.
+	// How many keys fell. A repeat counts those whose records have not been archived since.
 	Keys int64 `protobuf:"varint,15,opt,name=keys,proto3" json:"keys,omitempty"`
-	// How many rings they fell in.
+	// How many rings they fell in, likewise.
 	Rings int64 `protobuf:"varint,16,opt,name=rings,proto3" json:"rings,omitempty"`
 	// As in the request.
 	IntoBackend   string `protobuf:"bytes,17,opt,name=into_backend,json=intoBackend,proto3" json:"into_backend,omitempty"`
