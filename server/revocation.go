@@ -78,14 +78,14 @@ func (s *revocation) revoke(ctx context.Context, a *act, reach keyring.Reach, re
 	if err != nil {
 		return nil, err
 	}
-	if seen := req.GetImpactDigest(); seen != "" && seen != im.digest() {
-		return nil, fail(pb.Reason_REASON_IMPACT_GREW, "other keys would fall than you saw: %d keys in %d rings by now; look again", countKeys(im.fallen), len(im.fallen))
+	if seen := req.GetImpactDigest(); seen != "" && seen != im.Digest() {
+		return nil, fail(pb.Reason_REASON_IMPACT_GREW, "other keys would fall than you saw: %d keys in %d rings by now; look again", keyring.CountKeys(im.Fallen), len(im.Fallen))
 	}
 	if err := s.cut(ctx, &c); err != nil {
 		return nil, err
 	}
 	a.wrote = true
-	a.notes = append(a.notes, "revision", c.Revision, "keys", countKeys(im.fallen))
+	a.notes = append(a.notes, "revision", c.Revision, "keys", keyring.CountKeys(im.Fallen))
 	return s.confirm(ctx, snap, &c), nil
 }
 
@@ -105,11 +105,11 @@ func checkOrder(req *pb.RevokeRequest) error {
 
 // judge finds what a revocation is about, and holds the backend it moves to against what it replaces. Revoking
 // everything needs nothing to exist.
-func (s *Server) judge(snap *keyring.Snapshot, reach keyring.Reach, into string) (impact, error) {
+func (s *Server) judge(snap *keyring.Snapshot, reach keyring.Reach, into string) (keyring.Impact, error) {
 	if err := s.reachExists(snap, reach); err != nil {
-		return impact{}, err
+		return keyring.Impact{}, err
 	}
-	im := impactOf(snap, reach, into, s.now())
+	im := keyring.ImpactOf(snap, reach, into, s.now())
 	if into == "" {
 		return im, nil
 	}
@@ -118,13 +118,13 @@ func (s *Server) judge(snap *keyring.Snapshot, reach keyring.Reach, into string)
 
 // checkInto refuses a backend of lower standing than any key that falls, or than any ring asks for that would make its
 // next key there.
-func (s *Server) checkInto(snap *keyring.Snapshot, im *impact) error {
-	if im.reach == (keyring.Reach{Kind: keyring.OneBackend, Name: im.into}) {
-		return invalid("into_backend", "backend %s is the one being revoked", quoted(im.into))
+func (s *Server) checkInto(snap *keyring.Snapshot, im *keyring.Impact) error {
+	if im.Reach == (keyring.Reach{Kind: keyring.OneBackend, Name: im.Into}) {
+		return invalid("into_backend", "backend %s is the one being revoked", quoted(im.Into))
 	}
-	has, err := s.backends.Protection(im.into)
+	has, err := s.backends.Protection(im.Into)
 	if err != nil {
-		return failField(pb.Reason_REASON_BACKEND_NOT_FOUND, "into_backend", "no backend %s is configured", quoted(im.into))
+		return failField(pb.Reason_REASON_BACKEND_NOT_FOUND, "into_backend", "no backend %s is configured", quoted(im.Into))
 	}
 	least, whose := keyring.Protection(0), ""
 	raise := func(p keyring.Protection, of string) {
@@ -132,19 +132,19 @@ func (s *Server) checkInto(snap *keyring.Snapshot, im *impact) error {
 			least, whose = p, of
 		}
 	}
-	for _, f := range im.fallen {
-		for _, k := range f.keys {
-			raise(k.Protection, "key "+keyring.KeyID(f.line.Ring.Name, k.Serial)+" has")
+	for _, f := range im.Fallen {
+		for _, k := range f.Keys {
+			raise(k.Protection, "key "+keyring.KeyID(f.Line.Ring.Name, k.Serial)+" has")
 		}
 	}
-	after := append(slices.Clip(snap.Cutoffs), keyring.Cutoff{Reach: im.reach, Into: im.into, Revision: snap.Position.Revision + 1})
+	after := append(slices.Clip(snap.Cutoffs), keyring.Cutoff{Reach: im.Reach, Into: im.Into, Revision: snap.Position.Revision + 1})
 	for _, line := range snap.Lines() {
 		if after.Home(line.Ring) != snap.Cutoffs.Home(line.Ring) {
 			raise(line.Ring.MinProtection, "ring "+line.Ring.Name+" asks for")
 		}
 	}
 	if has < least {
-		return failField(pb.Reason_REASON_PROTECTION_TOO_LOW, "into_backend", "backend %s gives %s protection, and %s %s: issue new keys from a store of equal or higher standing", im.into, has, whose, least)
+		return failField(pb.Reason_REASON_PROTECTION_TOO_LOW, "into_backend", "backend %s gives %s protection, and %s %s: issue new keys from a store of equal or higher standing", im.Into, has, whose, least)
 	}
 	return nil
 }
@@ -196,17 +196,10 @@ func (s *revocation) confirm(ctx context.Context, before *keyring.Snapshot, c *k
 func (s *revocation) reread(ctx context.Context) (*keyring.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmTime)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- s.live.Refresh(ctx) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			return nil, err
-		}
-		return s.live.Current()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := s.live.Refresh(ctx); err != nil {
+		return nil, err
 	}
+	return s.live.Current()
 }
 
 func findCutoff(snap *keyring.Snapshot, operation string) *keyring.Cutoff {

@@ -329,6 +329,11 @@ func TestBrakeIsPulledThoughCallerLeaves(t *testing.T) {
 	w.await("the end of it in the log", func() bool { return strings.Contains(w.log.String(), "method=Revoke") })
 	is(t, "it was done", strings.Contains(w.log.String(), `object="ring demo/access" outcome=done`), true)
 	is(t, "this replica knows", w.signer(demo) == nil, true)
+
+	// Gone before the cut has even begun.
+	c := keyring.Cutoff{Operation: newID(), Reach: keyring.Reach{Kind: keyring.All}, Reason: "drill", Time: w.now()}
+	no(t, (&revocation{Server: w.server}).cut(ctx, &c))
+	is(t, "its line is known", c.Revision > 0, true)
 }
 
 // TestNothingFelledAfterRevoke is the promise of invariant 3, under load: no call begun after Revoke returned gives out a
@@ -422,17 +427,17 @@ func TestImpact(t *testing.T) {
 		"empty ring":   {keyring.Reach{Kind: keyring.OneRing, Name: "b/empty"}, "", "", -1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			im := impactOf(snap, row.reach, "", now)
+			im := keyring.ImpactOf(snap, row.reach, "", now)
 			var keys, silenced []string
-			for _, f := range im.fallen {
-				text := f.line.Ring.Name
-				for _, k := range f.keys {
+			for _, f := range im.Fallen {
+				text := f.Line.Ring.Name
+				for _, k := range f.Keys {
 					text += fmt.Sprint(" ", k.Serial)
 				}
 				keys = append(keys, text)
 			}
-			for _, s := range im.silenced {
-				silenced = append(silenced, s.line.Ring.Name)
+			for _, s := range im.Silenced {
+				silenced = append(silenced, s.Line.Ring.Name)
 			}
 			is(t, "keys", strings.Join(keys, "; "), row.keys)
 			is(t, "silenced", strings.Join(silenced, " "), row.silenced)
@@ -440,20 +445,20 @@ func TestImpact(t *testing.T) {
 			if row.last >= 0 {
 				want = now.Add(row.last)
 			}
-			is(t, "last token", im.last, want)
+			is(t, "last token", im.Last, want)
 		})
 	}
 	digests := map[string]string{}
 	for _, into := range []string{"", "soft", "vault"} {
 		for _, kind := range []keyring.Reach{{Kind: keyring.All}, {Kind: keyring.OneIssuer, Name: "a"}, {Kind: keyring.OneRing, Name: "a/full"}, {Kind: keyring.OneKey, Name: "a/full/4"}} {
-			im := impactOf(snap, kind, into, now)
-			later := impactOf(snap, kind, into, now.Add(time.Minute))
-			is(t, "the digest a minute later", later.digest(), im.digest())
+			im := keyring.ImpactOf(snap, kind, into, now)
+			later := keyring.ImpactOf(snap, kind, into, now.Add(time.Minute))
+			is(t, "the digest a minute later", later.Digest(), im.Digest())
 			what := kind.String() + " into " + into
-			if twin, ok := digests[im.digest()]; ok || len(im.digest()) != 64 {
-				t.Errorf("%s and %s have the same digest %s", what, twin, im.digest())
+			if twin, ok := digests[im.Digest()]; ok || len(im.Digest()) != 64 {
+				t.Errorf("%s and %s have the same digest %s", what, twin, im.Digest())
 			}
-			digests[im.digest()] = what
+			digests[im.Digest()] = what
 		}
 	}
 }
