@@ -59,17 +59,17 @@ func (s *Snapshot) Issuers() []*Issuer {
 	return slices.SortedFunc(maps.Values(s.issuers), func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// Lines returns all rings by name. It sorts once for all snapshots that have the same rings.
+// Lines returns all rings by name, in a slice of the caller's own. It sorts once for all snapshots that have the same rings.
 func (s *Snapshot) Lines() []*Line {
 	return s.sorted.all(s.lines)
 }
 
 // LinesOf returns the rings of one issuer by name.
 func (s *Snapshot) LinesOf(issuer string) []*Line {
-	all := s.Lines()
+	all := s.sorted.all(s.lines)
 	from, _ := slices.BinarySearchFunc(all, issuer+"/", compareName)
 	to, _ := slices.BinarySearchFunc(all, issuer+"0", compareName) // '0' follows '/', and no name holds anything between
-	return all[from:to:to]
+	return all[from:to]
 }
 
 func compareName(l *Line, name string) int { return strings.Compare(l.Ring.Name, name) }
@@ -84,7 +84,7 @@ func (o *sortedLines) all(lines map[string]*Line) []*Line {
 	o.once.Do(func() {
 		o.lines = slices.SortedFunc(maps.Values(lines), func(a, b *Line) int { return compareName(a, b.Ring.Name) })
 	})
-	return slices.Clip(o.lines)
+	return slices.Clone(o.lines)
 }
 
 // Grants returns all grants by name, without the deleted ones.

@@ -26,16 +26,14 @@ type Config struct {
 	Workers  int              // rings worked on at once; 8 when zero
 }
 
-// mintingTimeout bounds one call to a backend. Policy.Sweep is longer: a minting that was given up cannot outlive it.
+// mintingTimeout bounds one call to a backend. A Rotator's Policy.Sweep is at least twice as long, so that a minting that
+// was given up has ended before its key is destroyed for the last time.
 const mintingTimeout = time.Minute
-
-// ErrNotPropagated: a successor has not been published for long enough to sign.
-var ErrNotPropagated = errors.New("not propagated")
 
 // A Rotator does what plans say is due, for all rings of a store. Several replicas may run one each: compare-and-swap
 // keeps them from doing a step twice. All methods are safe for concurrent use.
 type Rotator struct {
-	Config
+	c Config
 
 	mu    sync.Mutex // guards the fields below
 	rings map[string]*progress
@@ -61,14 +59,20 @@ func New(c Config) *Rotator {
 	if c.Workers == 0 {
 		c.Workers = 8
 	}
-	return &Rotator{Config: c, rings: map[string]*progress{}}
+	c.Policy.Sweep = max(c.Policy.Sweep, 2*mintingTimeout)
+	return &Rotator{c: c, rings: map[string]*progress{}}
+}
+
+// Plan is the plan that this rotator follows for ring.
+func (r *Rotator) Plan(ring *keyring.Ring, cs keyring.Cutoffs) []Step {
+	return Plan(ring, cs, r.c.Policy, r.c.Now())
 }
 
 // Run does what is due until ctx ends, and returns when the last step has been given up or finished.
 func (r *Rotator) Run(ctx context.Context) {
-	tick := time.NewTicker(r.Tick)
+	tick := time.NewTicker(r.c.Tick)
 	defer tick.Stop()
-	slots := make(chan struct{}, r.Workers)
+	slots := make(chan struct{}, r.c.Workers)
 	var work sync.WaitGroup
 	defer work.Wait()
 	for {
@@ -87,18 +91,18 @@ func (r *Rotator) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-r.Live.Changed():
+		case <-r.c.Live.Changed():
 		}
 	}
 }
 
 // due lists the rings with something to do, those that cannot sign first, and marks them busy.
 func (r *Rotator) due() []string {
-	s, err := r.Live.Current()
+	s, err := r.c.Live.Current()
 	if err != nil {
 		return nil // without a fresh snapshot nothing is known to be due
 	}
-	now := r.Now()
+	now := r.c.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var silent, rest []string
@@ -109,7 +113,7 @@ func (r *Rotator) due() []string {
 			r.rings[l.Ring.Name] = p
 		}
 		if p.ring != l.Ring || p.cutoffs != len(s.Cutoffs) {
-			p.ring, p.cutoffs, p.next = l.Ring, len(s.Cutoffs), nextDue(l.Ring, s.Cutoffs, r.Policy, now)
+			p.ring, p.cutoffs, p.next = l.Ring, len(s.Cutoffs), nextDue(l.Ring, s.Cutoffs, r.c.Policy, now)
 		}
 		if p.busy || p.next.IsZero() || p.next.After(now) {
 			continue
@@ -138,7 +142,7 @@ func (r *Rotator) settle(ctx context.Context, ring string) {
 		did, err = r.Step(ctx, ring)
 	}
 	if err != nil && ctx.Err() == nil {
-		r.Log.Warn("a rotation step failed", "ring", ring, "error", err)
+		r.c.Log.Warn("a rotation step failed", "ring", ring, "error", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,7 +155,7 @@ func (r *Rotator) settle(ctx context.Context, ring string) {
 	}
 	p.failures = min(p.failures+1, 6)
 	backoff := time.Second << p.failures
-	p.next = r.Now().Add(backoff/2 + rand.N(backoff))
+	p.next = r.c.Now().Add(backoff/2 + rand.N(backoff))
 }
 
 // Step does the first due step of ring's plan. It reports false when nothing was due. A conflict with another writer
@@ -161,69 +165,17 @@ func (r *Rotator) Step(ctx context.Context, ring string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	now := r.Now()
-	steps := Plan(l.Ring, s.Cutoffs, r.Policy, now)
+	now := r.c.Now()
+	steps := Plan(l.Ring, s.Cutoffs, r.c.Policy, now)
 	if len(steps) == 0 || steps[0].Due.After(now) {
 		return false, nil
 	}
-	return true, r.do(ctx, s, l.Ring, steps[0])
-}
-
-// Rotate begins a ring's rotation now, or completes it: with no successor it reserves, mints and publishes one; with
-// one that has been published for the ring's propagation time it activates it. accept, when not zero, is a shorter time that
-// the caller takes for enough. ErrNotPropagated when the successor is younger than that.
-func (r *Rotator) Rotate(ctx context.Context, ring string, accept time.Duration) error {
-	for range 8 { // reserve, mint and activate, with room for conflicts
-		s, l, err := r.line(ring)
-		if err != nil {
-			return err
-		}
-		pl := planner{ring: l.Ring, cutoffs: s.Cutoffs, policy: r.Policy, now: r.Now()}
-		active, next := pl.roles()
-		step := Step{Kind: Reserve, Serial: l.Ring.NextSerial, Why: "asked for"}
-		switch {
-		case next != nil && next.State == keyring.Reserved:
-			pl.minting(next)
-			step = pl.steps[0]
-		case next != nil:
-			if err := r.propagated(l.Ring, active, next, accept); err != nil {
-				return err
-			}
-			step = Step{Kind: Activate, Serial: next.Serial, Why: "asked for"}
-		}
-		if err := r.do(ctx, s, l.Ring, step); err != nil {
-			return err
-		}
-		if _, after, err := r.line(ring); err != nil || rotated(l.Ring, after.Ring, step) {
-			return err
-		}
-	}
-	return fmt.Errorf("%w: ring %s is being changed by others at the same time", keyring.ErrConflict, ring)
-}
-
-// rotated reports whether step, which was the last one for a call of Rotate, took effect.
-func rotated(before, after *keyring.Ring, step Step) bool {
-	if before.Revision == after.Revision || step.Kind != Mint && step.Kind != Activate {
-		return false
-	}
-	k := after.Key(step.Serial)
-	return k != nil && (k.State == keyring.Staged && step.Kind == Mint || k.State == keyring.Active)
-}
-
-func (r *Rotator) propagated(ring *keyring.Ring, active, next *keyring.Key, accept time.Duration) error {
-	want := ring.Rotation.Propagation
-	if accept > 0 {
-		want = min(want, accept)
-	}
-	if age := r.Now().Sub(next.Staged); active != nil && age < want {
-		return fmt.Errorf("%w: %s has been published for %v of %v", ErrNotPropagated,
-			keyring.KeyID(ring.Name, next.Serial), age.Round(time.Second), want)
-	}
-	return nil
+	_, err = r.do(ctx, s, l.Ring, steps[0])
+	return true, err
 }
 
 func (r *Rotator) line(ring string) (*keyring.Snapshot, *keyring.Line, error) {
-	s, err := r.Live.Current()
+	s, err := r.c.Live.Current()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -234,38 +186,66 @@ func (r *Rotator) line(ring string) (*keyring.Snapshot, *keyring.Line, error) {
 	return s, l, nil
 }
 
-// do carries out one step: first what it does to a backend, then its one write.
-func (r *Rotator) do(ctx context.Context, s *keyring.Snapshot, ring *keyring.Ring, step Step) error {
-	var next keyring.Ring
+// do carries out one step: first what it does to a backend, then its one write. It reports false when another writer
+// came first.
+func (r *Rotator) do(ctx context.Context, s *keyring.Snapshot, ring *keyring.Ring, step Step) (wrote bool, err error) {
+	next, err := r.prepare(ctx, s, ring, step)
+	if err == nil {
+		_, err = r.c.Store.Swap(ctx, s.Position, keyring.Edit{Rings: []keyring.Ring{next}})
+	}
+	id := keyring.KeyID(ring.Name, step.Serial)
+	switch {
+	case err == nil:
+		r.c.Log.Info("rotation step", "step", step.Kind.String(), "key", id, "why", step.Why)
+	case errors.Is(err, keyring.ErrConflict):
+	case step.Kind == Mint && hopeless(err):
+		return false, errors.Join(fmt.Errorf("mint %s: %w", id, err), r.giveUp(ctx, s, ring, step, err))
+	default:
+		return false, fmt.Errorf("%s %s: %w", step.Kind, id, err)
+	}
+	return err == nil, r.c.Live.Refresh(ctx)
+}
+
+// prepare does a step's part in a backend, and returns the record to write.
+func (r *Rotator) prepare(ctx context.Context, s *keyring.Snapshot, ring *keyring.Ring, step Step) (keyring.Ring, error) {
 	switch step.Kind {
 	case Reserve:
-		next = reserve(ring, s.Cutoffs, r.Now())
+		return reserve(ring, s.Cutoffs, r.c.Now()), nil
 	case Mint:
-		var err error
-		if next, err = r.mint(ctx, s.Store, ring, step.Serial); err != nil {
-			return err
-		}
+		return r.mint(ctx, s.Store, ring, step.Serial)
 	case Activate:
-		next = activate(ring, s.Cutoffs, step.Serial, r.Now())
+		return activate(ring, s.Cutoffs, step.Serial, r.c.Now()), nil
 	case Destroy, Forget:
 		if err := r.destroy(ctx, s.Store, ring, step.Serial); err != nil {
-			return err
+			return keyring.Ring{}, err
 		}
-		next = change(ring, step, r.Now())
-	default:
-		next = change(ring, step, r.Now())
 	}
-	_, err := r.Store.Swap(ctx, s.Position, keyring.Edit{Rings: []keyring.Ring{next}})
-	if errors.Is(err, keyring.ErrKidKnown) { // the backend gave us a key that was ours before: it must never sign
-		step = Step{Kind: Revoke, Serial: step.Serial, Why: err.Error()}
-		_, err = r.Store.Swap(ctx, s.Position, keyring.Edit{Rings: []keyring.Ring{change(ring, step, r.Now())}})
+	return change(ring, step, r.c.Now()), nil
+}
+
+// hopeless reports whether a minting under this reservation will fail for ever: what the backend made must not sign, or
+// it will make nothing.
+func hopeless(err error) bool {
+	for _, e := range []error{
+		keyring.ErrKidKnown, backends.ErrTooWeak, backends.ErrExportable, backends.ErrMismatch, backends.ErrUnsupported, backends.ErrDisabled,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
-	if err == nil {
-		r.Log.Info("rotation step", "step", step.Kind.String(), "key", keyring.KeyID(ring.Name, step.Serial), "why", step.Why)
-	} else if !errors.Is(err, keyring.ErrConflict) {
-		return fmt.Errorf("%s %s: %w", step.Kind, keyring.KeyID(ring.Name, step.Serial), err)
+	return false
+}
+
+// giveUp revokes a reservation whose minting is hopeless: whatever the backend holds under it is destroyed, and the next
+// one is made from what the ring says by then.
+func (r *Rotator) giveUp(ctx context.Context, s *keyring.Snapshot, ring *keyring.Ring, step Step, why error) error {
+	revoke := Step{Kind: Revoke, Serial: step.Serial, Why: why.Error()}
+	_, err := r.c.Store.Swap(ctx, s.Position, keyring.Edit{Rings: []keyring.Ring{change(ring, revoke, r.c.Now())}})
+	if err != nil && !errors.Is(err, keyring.ErrConflict) {
+		return err
 	}
-	return r.Live.Refresh(ctx)
+	r.c.Log.Warn("rotation step", "step", revoke.Kind.String(), "key", keyring.KeyID(ring.Name, step.Serial), "why", revoke.Why)
+	return r.c.Live.Refresh(ctx)
 }
 
 func (r *Rotator) mint(ctx context.Context, store string, ring *keyring.Ring, serial uint64) (keyring.Ring, error) {
@@ -276,11 +256,11 @@ func (r *Rotator) mint(ctx context.Context, store string, ring *keyring.Ring, se
 	if err != nil {
 		return keyring.Ring{}, err
 	}
-	m, err := r.Backends.Mint(ctx, k.Backend, keyring.Label(store, ring.Name, k), alg)
+	m, err := r.c.Backends.Mint(ctx, k.Backend, keyring.Label(store, ring.Name, k), alg)
 	if err != nil {
-		return keyring.Ring{}, fmt.Errorf("minting %s: %w", keyring.KeyID(ring.Name, serial), err)
+		return keyring.Ring{}, err
 	}
-	return stage(ring, serial, m, r.Now())
+	return stage(ring, serial, m, r.c.Now())
 }
 
 func (r *Rotator) destroy(ctx context.Context, store string, ring *keyring.Ring, serial uint64) error {
@@ -288,11 +268,8 @@ func (r *Rotator) destroy(ctx context.Context, store string, ring *keyring.Ring,
 	defer cancel()
 	k := ring.Key(serial)
 	label := keyring.Label(store, ring.Name, k)
-	if err := r.Backends.Disable(ctx, k.Backend, label); err != nil {
-		return fmt.Errorf("disabling %s: %w", keyring.KeyID(ring.Name, serial), err)
+	if err := r.c.Backends.Disable(ctx, k.Backend, label); err != nil {
+		return err
 	}
-	if err := r.Backends.Destroy(ctx, k.Backend, label); err != nil {
-		return fmt.Errorf("destroying %s: %w", keyring.KeyID(ring.Name, serial), err)
-	}
-	return nil
+	return r.c.Backends.Destroy(ctx, k.Backend, label)
 }

@@ -27,8 +27,7 @@ func stage(r *keyring.Ring, serial uint64, m backends.Minted, now time.Time) (ke
 	next := r.Clone()
 	k := next.Key(serial)
 	if m.Protection < r.MinProtection {
-		return next, fmt.Errorf("%w: key %s was minted as %s in %s, and the ring asks for %s",
-			backends.ErrTooWeak, keyring.KeyID(r.Name, serial), m.Protection, k.Backend, r.MinProtection)
+		return next, fmt.Errorf("%w: backend %s gives %s, and ring %s asks for %s", backends.ErrTooWeak, k.Backend, m.Protection, r.Name, r.MinProtection)
 	}
 	k.State, k.Staged = keyring.Staged, now
 	k.Ref, k.Kid, k.PublicKey, k.Protection = m.Ref, m.Public.Kid(), m.Public.PKIX(), m.Protection

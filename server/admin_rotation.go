@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -79,21 +78,18 @@ func (s *admin) rotate(ctx context.Context, a *act, name string, req *pb.RotateR
 	if err != nil {
 		return nil, err
 	}
-	would, err := s.asked(before, line, accept)
-	if err != nil {
-		return nil, err
-	}
 	if a.dry {
+		would, err := rotation.Asked(line.Ring, before.Cutoffs, s.now(), accept)
+		if err != nil {
+			return nil, err
+		}
 		return &pb.RotateRingResponse{Done: stepsToProto(name, would), Plan: planToProto(before, line.Ring, s.plan(before, line.Ring))}, nil
 	}
-	err = s.rotator.Rotate(ctx, name, accept)
-	if errors.Is(err, rotation.ErrNotPropagated) && would[len(would)-1].Kind == rotation.Mint {
-		err = nil // the executor, which saw our reservation, minted it first: what was asked for is done
-	}
+	done, err := s.rotator.Rotate(ctx, name, accept)
+	a.wrote = len(done) > 0
 	if err != nil {
 		return nil, err
 	}
-	a.wrote = true
 	after, err := s.live.Current()
 	if err != nil {
 		return nil, err
@@ -102,64 +98,22 @@ func (s *admin) rotate(ctx context.Context, a *act, name string, req *pb.RotateR
 	if err != nil {
 		return nil, err
 	}
-	return &pb.RotateRingResponse{
-		Done: stepsToProto(name, taken(line.Ring, now.Ring)), Plan: planToProto(after, now.Ring, s.plan(after, now.Ring)),
-	}, nil
+	return &pb.RotateRingResponse{Done: stepsToProto(name, done), Plan: planToProto(after, now.Ring, s.plan(after, now.Ring))}, nil
 }
 
-// accepted reads for how long the caller is content to have a successor published; 0 leaves that to the ring.
-func accepted(req *pb.RotateRingRequest) (time.Duration, error) {
+// accepted reads for how long the caller is content to have a successor published; nil leaves that to the ring.
+func accepted(req *pb.RotateRingRequest) (*time.Duration, error) {
 	if err := checkRequestID(req.GetRequestId(), false); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := checkReason(req.GetReason(), req.GetPropagatedFor() != nil); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if req.GetPropagatedFor() == nil {
-		return 0, nil
+		return nil, nil
 	}
 	accept, err := seconds("propagated_for", req.GetPropagatedFor(), 0)
-	return max(accept, 1), err // nothing at all is accepted too, and 0 means unset
-}
-
-// asked lists the steps that a rotation asked for now takes, or says why it takes none.
-func (s *admin) asked(snap *keyring.Snapshot, line *keyring.Line, accept time.Duration) ([]rotation.Step, error) {
-	ring, now := line.Ring, s.now()
-	if ring.Scope.Usage == keyring.VerifyOnly {
-		return nil, fail(pb.Reason_REASON_RING_USAGE_WRONG, "ring %s holds imported public keys; there is nothing to rotate", ring.Name)
-	}
-	step := func(kind rotation.Kind, serial uint64) rotation.Step {
-		return rotation.Step{Kind: kind, Serial: serial, Due: now, Why: askedFor}
-	}
-	for i := range ring.Keys {
-		k := &ring.Keys[i]
-		if !k.Successor() || snap.Revoked(ring, k) {
-			continue
-		}
-		if k.State == keyring.Reserved {
-			return []rotation.Step{step(rotation.Mint, k.Serial)}, nil
-		}
-		return []rotation.Step{step(rotation.Activate, k.Serial)}, tooYoung(line, k, accept, now)
-	}
-	return []rotation.Step{step(rotation.Reserve, ring.NextSerial), step(rotation.Mint, ring.NextSerial)}, nil
-}
-
-// askedFor is why a step is taken before it is due.
-const askedFor = "asked for"
-
-// tooYoung refuses a successor that was not published for long enough, unless it is the signer already: then nothing
-// else in the ring can sign, and there is nothing to wait for.
-func tooYoung(line *keyring.Line, next *keyring.Key, accept time.Duration, now time.Time) error {
-	want := line.Ring.Rotation.Propagation
-	if accept > 0 {
-		want = min(want, accept)
-	}
-	age := now.Sub(next.Staged)
-	if age >= want || line.Signer == next {
-		return nil
-	}
-	return fail(pb.Reason_REASON_NOT_PROPAGATED, "%s has been published for %s of %s: verifiers that have not fetched the key set since would refuse its tokens",
-		keyring.KeyID(line.Ring.Name, next.Serial), span(age), span(want))
+	return &accept, err
 }
 
 // span writes a duration as people do: 3h2m, 24h.
@@ -172,30 +126,4 @@ func span(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
-}
-
-// taken tells from a ring's record before and after what was done to it.
-func taken(before, after *keyring.Ring) []rotation.Step {
-	var steps []rotation.Step
-	add := func(kind rotation.Kind, k *keyring.Key, at time.Time) {
-		steps = append(steps, rotation.Step{Kind: kind, Serial: k.Serial, Due: at, Why: askedFor})
-	}
-	for i := range after.Keys {
-		k := &after.Keys[i]
-		was := before.Key(k.Serial)
-		if was == nil {
-			was = &keyring.Key{}
-			add(rotation.Reserve, k, k.Created)
-		}
-		if was.Staged.IsZero() && !k.Staged.IsZero() {
-			add(rotation.Mint, k, k.Staged)
-		}
-		if k.Activated.After(was.Activated) {
-			add(rotation.Activate, k, k.Activated)
-		}
-		if was.State != keyring.Revoked && k.State == keyring.Revoked {
-			add(rotation.Revoke, k, k.Revoked)
-		}
-	}
-	return steps
 }

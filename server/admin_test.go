@@ -301,7 +301,7 @@ func TestRotateRing(t *testing.T) {
 	for _, dry := range []bool{true, false} {
 		_, err = rotate(&pb.RotateRingRequest{ValidateOnly: dry})
 		refused(t, err, pb.Reason_REASON_NOT_PROPAGATED, "")
-		if !strings.Contains(err.Error(), "demo/access/2 has been published for 3m of 10m") {
+		if !strings.Contains(err.Error(), "demo/access/2 has been published for 3m0s of 10m0s") {
 			t.Errorf("it does not say for how long: %v", err)
 		}
 	}

@@ -122,6 +122,7 @@ var sentinels = []struct {
 	{context.Canceled, pb.Reason_REASON_CANCELLED, "the caller went away"},
 	{context.DeadlineExceeded, pb.Reason_REASON_DEADLINE_EXCEEDED, "the deadline passed before the answer was ready"},
 	{rotation.ErrNotPropagated, pb.Reason_REASON_NOT_PROPAGATED, ""},
+	{rotation.ErrNothingToRotate, pb.Reason_REASON_RING_USAGE_WRONG, ""},
 	{backends.ErrUnknownBackend, pb.Reason_REASON_BACKEND_NOT_FOUND, ""},
 	{backends.ErrTooWeak, pb.Reason_REASON_PROTECTION_TOO_LOW, ""},
 	{backends.ErrExportable, pb.Reason_REASON_KEY_EXPORTABLE, ""},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -234,13 +233,23 @@ func (w *world) signer(ring string) *keyring.Key {
 	return line.Signer
 }
 
+// activate has a ring's successor sign now.
+func (w *world) activate(ring string) error {
+	atOnce := time.Duration(0)
+	_, err := w.rotator.Rotate(w.t.Context(), ring, &atOnce)
+	return err
+}
+
 // stage makes and publishes a successor of the ring's signer.
 func (w *world) stage(ring string) *keyring.Key {
 	w.t.Helper()
-	// ErrNotPropagated: the executor minted what Rotate had reserved.
-	if err := w.rotator.Rotate(w.t.Context(), ring, 0); err != nil && !errors.Is(err, rotation.ErrNotPropagated) {
+	if _, err := w.rotator.Rotate(w.t.Context(), ring, nil); err != nil {
 		w.t.Fatal(err)
 	}
+	w.await("a successor in "+ring, func() bool { // when the executor mints what Rotate reserved
+		_, line := w.line(ring)
+		return slices.ContainsFunc(line.Ring.Keys, func(k keyring.Key) bool { return k.State == keyring.Staged })
+	})
 	_, line := w.line(ring)
 	for i := range line.Ring.Keys {
 		if line.Ring.Keys[i].State == keyring.Staged {

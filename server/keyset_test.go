@@ -43,7 +43,7 @@ func TestPublishedWhileNeeded(t *testing.T) {
 	first := w.signer(demo).Kid
 	second := w.stage(demo).Kid
 	is(t, "the successor is published", slices.Contains(w.published(), second), true)
-	no(t, w.rotator.Rotate(t.Context(), demo, 1))
+	no(t, w.activate(demo))
 	is(t, "the signer", w.signer(demo).Kid, second)
 	is(t, "the old key is published", slices.Contains(w.published(), first), true)
 	w.forward(12 * time.Minute) // snapshot TTL, max TTL and twice the skew are 12 min 15 s

@@ -103,7 +103,7 @@ func (s *Server) ringToProto(snap *keyring.Snapshot, line *keyring.Line) *pb.Rin
 
 // plan is what rotation will do to ring.
 func (s *Server) plan(snap *keyring.Snapshot, ring *keyring.Ring) []rotation.Step {
-	return rotation.Plan(ring, snap.Cutoffs, s.rotator.Policy, s.now())
+	return s.rotator.Plan(ring, snap.Cutoffs)
 }
 
 // GetRing returns a ring.

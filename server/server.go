@@ -65,6 +65,10 @@ const (
 	maxHeaders     = 16 << 10
 	maxStreams     = 1024
 	minClientPings = 10 * time.Second
+
+	// A call needs some 10 KiB of stack to sign. Goroutines that stay, with stacks that have grown, save a tenth of the
+	// time of a token; calls beyond them get goroutines of their own.
+	streamWorkers = 32
 )
 
 // GRPC returns a gRPC server with every service registered, that speaks mutual TLS by config, which must ask for and verify
@@ -72,6 +76,7 @@ const (
 func (s *Server) GRPC(config *tls.Config) *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(newIdentifying(config)),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ChainUnaryInterceptor(s.edge),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),

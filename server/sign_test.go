@@ -197,7 +197,7 @@ func TestKeysKeepTheirScope(t *testing.T) {
 	refused(t, sign("https://other.test", time.Minute), pb.Reason_REASON_AUDIENCE_OUT_OF_SCOPE, "claims")
 	refused(t, sign(aud, 30*time.Minute), pb.Reason_REASON_TTL_OUT_OF_SCOPE, "expiration")
 	w.stage(demo)
-	no(t, w.rotator.Rotate(t.Context(), demo, 1))
+	no(t, w.activate(demo))
 	no(t, sign("https://other.test", 30*time.Minute))
 
 	update(&pb.Ring{Audiences: &pb.Audiences{Exact: []string{aud}}, MaxTtl: durationpb.New(5 * time.Minute)}, "audiences", "max_ttl")
@@ -311,7 +311,7 @@ func TestSignerRetiredWhileItSigns(t *testing.T) {
 		signed.Add(1)
 		if changes.Add(-1) >= 0 {
 			w.stage(demo)
-			if err := w.rotator.Rotate(t.Context(), demo, 1); err != nil {
+			if err := w.activate(demo); err != nil {
 				return nil, err
 			}
 		}
