@@ -261,9 +261,6 @@ func weakens(was, next *keyring.Ring) []string {
 
 // sameSettings compares what people choose of a ring.
 func sameSettings(a, b *keyring.Ring) bool {
-	x, y := a.Scope.Audiences, b.Scope.Audiences
-	return a.Scope.Typ == b.Scope.Typ && a.Scope.Usage == b.Scope.Usage && a.Scope.MaxTTL == b.Scope.MaxTTL &&
-		x.Any == y.Any && slices.Equal(x.Exact, y.Exact) && slices.Equal(x.Prefixes, y.Prefixes) &&
-		a.Algorithm == b.Algorithm && a.Backend == b.Backend && a.MinProtection == b.MinProtection &&
+	return a.Scope.Equal(b.Scope) && a.Algorithm == b.Algorithm && a.Backend == b.Backend && a.MinProtection == b.MinProtection &&
 		a.DefaultTTL == b.DefaultTTL && a.Rotation == b.Rotation && maps.Equal(a.Labels, b.Labels)
 }
