@@ -19,7 +19,9 @@ const deepest = 1000
 // ParseObject reads data as one JSON object (RFC 8259) and returns its members in the order they stand in. It refuses
 // what encoding/json lets pass: a name twice in any object, however it is escaped (Duplicate); at the top level, names
 // that differ only in case by Unicode's simple folding (CaseVariant); invalid UTF-8 and half surrogate pairs
-// (NotUTF8); and anything but white space after the object (Trailing).
+// (NotUTF8); at any depth, names that hold a control character, U+0000 to U+001F or U+007F, however it is escaped
+// (Malformed): a reader in C would cut "iss\u0000" at its NUL, and take it for "iss"; and anything but white space after
+// the object (Trailing).
 //
 // maxBytes and maxDepth bound the input; zero or less means DefaultMaxBytes and DefaultMaxDepth, and no depth goes beyond 1000.
 // The members' Raw alias data, which must not change while they are in use. The error is an [*Error].
@@ -159,6 +161,9 @@ func (s *scanner) member(depth int) (Member, error) {
 	if m.Name = body; escaped {
 		m.Name = unescape(body)
 	}
+	if strings.ContainsFunc(m.Name, isControl) {
+		return m, &Error{Code: Malformed, Name: m.Name, Offset: m.Offset, Detail: "a control character in a name"}
+	}
 	if s.space(); !s.eat(':') {
 		return m, s.fail(Malformed)
 	}
@@ -227,6 +232,8 @@ func (s *scanner) literal(word string) error {
 	s.pos += len(word)
 	return nil
 }
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
