@@ -36,10 +36,11 @@ test: parts lint ## everything: all tests, the race detector, other people's sof
 	test/accept.sh
 
 .PHONY: soak
-soak: parts ## the long ones: 200 kills, every fuzz target for FUZZTIME (10m), a newcomer's first hour
+soak: parts ## the long ones: 200 kills, every fuzz target for FUZZTIME (10m), a newcomer's first hour, the benchmark
 	test/accept.sh crash -kills 200
 	test/fuzz.sh $(FUZZTIME)
 	test/accept.sh newcomer
+	test/accept.sh bench
 
 .PHONY: bench
 bench: ## SignToken and BatchSignTokens beside raw crypto, as ratios

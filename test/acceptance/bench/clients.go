@@ -35,6 +35,7 @@ func newClients(s *devserver.Server) (*clients, error) {
 	for range connections {
 		conn, err := s.Dial()
 		if err != nil {
+			c.close()
 			return nil, err
 		}
 		c.conns, c.signing = append(c.conns, conn), append(c.signing, pb.NewSigningServiceClient(conn))
@@ -57,7 +58,7 @@ func (c *clients) ring(alg string) (string, error) {
 	id := "bench-" + strings.ToLower(alg)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := pb.NewAdminServiceClient(c.conns[0]).CreateRing(ctx, ringRequest(id, alg)); err != nil {
+	if err := devserver.CreateRing(ctx, c.conns[0], id, alg, nil); err != nil {
 		return "", err
 	}
 	ring := "demo/" + id

@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	mrand "math/rand/v2"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -22,7 +21,7 @@ const rings = 6
 
 // load is what goes on while the server is killed, and what was confirmed to it.
 type load struct {
-	random *mrand.Rand
+	random *rand.Rand
 	rings  []string
 
 	signed, rotated, cuts, retained atomic.Int64
@@ -48,7 +47,7 @@ func dial(s *devserver.Server) (*client, error) {
 }
 
 func (c *client) sign(ctx context.Context, ring string) (kid string, err error) {
-	res, err := c.signing.SignToken(ctx, &pb.SignTokenRequest{Ring: ring, Claims: []byte(`{"sub":"crash","aud":"a"}`)})
+	res, err := c.signing.SignToken(ctx, &pb.SignTokenRequest{Ring: ring, Claims: []byte(`{"sub":"crash","aud":"` + devserver.Audience + `"}`)})
 	return res.GetKid(), err
 }
 
@@ -61,12 +60,10 @@ func (l *load) prepare(s *devserver.Server) error {
 	defer c.conn.Close()
 	for i := range rings {
 		id := fmt.Sprintf("crash-%d", i)
-		_, err := c.admin.CreateRing(context.Background(), &pb.CreateRingRequest{Parent: "issuers/demo", RingId: id, Ring: &pb.Ring{
-			Typ: "at+jwt", Usage: pb.Ring_USAGE_TOKENS, Algorithm: []string{"ES256", "EdDSA"}[i%2], Backend: "software",
-			MinProtection: pb.Protection_PROTECTION_SOFTWARE, Audiences: &pb.Audiences{Any: true},
-			DefaultTtl: durationpb.New(time.Minute), MaxTtl: durationpb.New(time.Minute),
-			Rotation: &pb.Rotation{Lifetime: durationpb.New(time.Hour), Propagation: durationpb.New(5 * time.Second), Skew: durationpb.New(time.Second)},
-		}})
+		err := devserver.CreateRing(context.Background(), c.conn, id, []string{"ES256", "EdDSA"}[i%2], func(ring *pb.Ring) {
+			ring.DefaultTtl, ring.MaxTtl = durationpb.New(time.Minute), durationpb.New(time.Minute) // short, so that keys are let go
+			ring.Rotation.Lifetime = durationpb.New(time.Hour)
+		})
 		if err != nil {
 			return err
 		}
@@ -84,8 +81,8 @@ func (l *load) runUntilKilled(s *devserver.Server) error {
 	defer c.conn.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
-	busy := func(do func(*mrand.Rand)) {
-		random := mrand.New(mrand.NewPCG(l.random.Uint64(), 3))
+	busy := func(do func(*rand.Rand)) {
+		random := rand.New(rand.NewPCG(l.random.Uint64(), 3))
 		work.Go(func() {
 			for ctx.Err() == nil {
 				do(random)
@@ -93,11 +90,11 @@ func (l *load) runUntilKilled(s *devserver.Server) error {
 		})
 	}
 	for range 8 {
-		busy(func(r *mrand.Rand) { l.signOne(ctx, c, r) })
+		busy(func(r *rand.Rand) { l.signOne(ctx, c, r) })
 	}
-	busy(func(r *mrand.Rand) { l.rotateOne(ctx, c, r) })
-	busy(func(r *mrand.Rand) { l.revokeOne(ctx, c, r) })
-	busy(func(r *mrand.Rand) { l.retainOne(ctx, c, r) })
+	busy(func(r *rand.Rand) { l.rotateOne(ctx, c, r) })
+	busy(func(r *rand.Rand) { l.revokeOne(ctx, c, r) })
+	busy(func(r *rand.Rand) { l.retainOne(ctx, c, r) })
 	time.Sleep(50*time.Millisecond + time.Duration(l.random.Int64N(int64(1950*time.Millisecond))))
 	s.Kill()
 	cancel()
@@ -105,7 +102,7 @@ func (l *load) runUntilKilled(s *devserver.Server) error {
 	return nil
 }
 
-func (l *load) signOne(ctx context.Context, c *client, r *mrand.Rand) {
+func (l *load) signOne(ctx context.Context, c *client, r *rand.Rand) {
 	l.mu.Lock()
 	dead := make(map[string]string, len(l.revoked)) // before the call begins: what is confirmed now must not sign it
 	for kid, operation := range l.revoked {
@@ -125,9 +122,9 @@ func (l *load) signOne(ctx context.Context, c *client, r *mrand.Rand) {
 	}
 }
 
-func (l *load) rotateOne(ctx context.Context, c *client, r *mrand.Rand) {
+func (l *load) rotateOne(ctx context.Context, c *client, r *rand.Rand) {
 	_, err := c.admin.RotateRing(ctx, &pb.RotateRingRequest{
-		Name: l.rings[r.IntN(rings)], PropagatedFor: durationpb.New(0), Reason: "crash test", RequestId: uuid(),
+		Name: l.rings[r.IntN(rings)], PropagatedFor: durationpb.New(0), Reason: "crash test", RequestId: devserver.RequestID(),
 	})
 	if err == nil {
 		l.rotated.Add(1)
@@ -136,7 +133,7 @@ func (l *load) rotateOne(ctx context.Context, c *client, r *mrand.Rand) {
 }
 
 // revokeOne revokes a ring or one of its keys, and remembers the keys that it was told are dead.
-func (l *load) revokeOne(ctx context.Context, c *client, r *mrand.Rand) {
+func (l *load) revokeOne(ctx context.Context, c *client, r *rand.Rand) {
 	ring := l.rings[r.IntN(rings)]
 	listed, err := c.admin.ListKeys(ctx, &pb.ListKeysRequest{Parent: ring})
 	if err != nil || len(listed.GetKeys()) == 0 {
@@ -148,7 +145,7 @@ func (l *load) revokeOne(ctx context.Context, c *client, r *mrand.Rand) {
 		doomed = doomed[len(doomed)-1:]
 		scope = &pb.Scope{Scope: &pb.Scope_Key{Key: doomed[0].GetName()}}
 	}
-	op, err := c.revocation.Revoke(ctx, &pb.RevokeRequest{Scope: scope, Reason: "crash test", CutFirst: true, RequestId: uuid()})
+	op, err := c.revocation.Revoke(ctx, &pb.RevokeRequest{Scope: scope, Reason: "crash test", CutFirst: true, RequestId: devserver.RequestID()})
 	if err != nil {
 		return
 	}
@@ -163,7 +160,7 @@ func (l *load) revokeOne(ctx context.Context, c *client, r *mrand.Rand) {
 	time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
 }
 
-func (l *load) retainOne(ctx context.Context, c *client, r *mrand.Rand) {
+func (l *load) retainOne(ctx context.Context, c *client, r *rand.Rand) {
 	listed, err := c.admin.ListKeys(ctx, &pb.ListKeysRequest{Parent: l.rings[r.IntN(rings)]})
 	if err != nil || len(listed.GetKeys()) == 0 {
 		return
@@ -206,12 +203,4 @@ func publishedKids(s *devserver.Server) ([]string, error) {
 		return nil, fmt.Errorf("only %d keys are published for %d rings that sign", len(kids), rings)
 	}
 	return kids, nil
-}
-
-// uuid is a random UUID, RFC 9562 section 5.4.
-func uuid() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

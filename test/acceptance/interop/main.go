@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,18 +12,12 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	pb "intaglio.example/api/intagliov1"
 	"intaglio.example/test/acceptance/internal/accept"
 	"intaglio.example/test/acceptance/internal/devserver"
 )
 
-const (
-	audience = "https://api.demo.test"
-	issuer   = "https://demo.test"
-	typ      = "at+jwt"
-)
+const issuer = "https://demo.test"
 
 // algs are all we sign with; every one must be accepted by both libraries.
 var algs = []string{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
@@ -37,23 +32,14 @@ func show(r *accept.Report) error {
 		return err
 	}
 	libraries := []library{
-		{"npm jose", []string{"node", filepath.Join(root, "test/interop/verify.mjs")}},
-		{"PyJWT", []string{"/usr/bin/python3", filepath.Join(root, "test/interop/verify.py")}},
+		{"npm jose", []string{"node", filepath.Join(root, "test/interop/verify.mjs")}, "ERR_JWKS_NO_MATCHING_KEY"},
+		{"PyJWT", []string{"/usr/bin/python3", filepath.Join(root, "test/interop/verify.py")}, "Unable to find a signing key that matches"},
 	}
-	binary, err := devserver.Build(r)
+	s, cleanup, err := devserver.Fresh(r)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "intaglio-interop")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	s, err := devserver.Start(binary, dir)
-	if err != nil {
-		return err
-	}
-	defer s.Kill()
+	defer cleanup()
 	tokens, err := signAll(s)
 	if err != nil {
 		return err
@@ -78,12 +64,12 @@ func signAll(s *devserver.Server) (map[string]string, error) {
 	tokens := map[string]string{}
 	for _, alg := range algs {
 		id := "interop-" + strings.ToLower(alg)
-		if _, err := pb.NewAdminServiceClient(conn).CreateRing(ctx, ringRequest(id, alg)); err != nil {
-			return nil, fmt.Errorf("making a ring for %s: %w", alg, err)
+		if err := devserver.CreateRing(ctx, conn, id, alg, nil); err != nil {
+			return nil, err
 		}
 		err := devserver.Eventually(ctx, 30*time.Second, func() error {
 			res, err := pb.NewSigningServiceClient(conn).SignToken(ctx, &pb.SignTokenRequest{
-				Ring: "demo/" + id, Claims: []byte(`{"sub":"alice","aud":"` + audience + `","n":9007199254740993}`),
+				Ring: "demo/" + id, Claims: []byte(`{"sub":"alice","aud":"` + devserver.Audience + `","n":9007199254740993}`),
 			})
 			tokens[alg] = res.GetToken()
 			return err
@@ -98,6 +84,7 @@ func signAll(s *devserver.Server) (map[string]string, error) {
 type library struct {
 	name    string
 	command []string
+	keyless string // what it says of a token whose key is not in the key set
 }
 
 type verdict struct {
@@ -106,7 +93,7 @@ type verdict struct {
 }
 
 func (l library) verify(s *devserver.Server, token, audience string) (verdict, error) {
-	cmd := exec.Command(l.command[0], append(l.command[1:len(l.command):len(l.command)], s.HTTP+"/demo/jwks.json", issuer, audience, typ)...)
+	cmd := exec.Command(l.command[0], append(l.command[1:len(l.command):len(l.command)], s.HTTP+"/demo/jwks.json", issuer, audience, devserver.Typ)...)
 	cmd.Stdin = strings.NewReader(token)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -119,10 +106,10 @@ func (l library) verify(s *devserver.Server, token, audience string) (verdict, e
 
 // judge counts what a library accepts of what it should, and refuses of what it should not.
 func (l library) judge(r *accept.Report, s *devserver.Server, tokens map[string]string) error {
-	r.Ran("%s JWKS %s %s %s < token", strings.Join(l.command, " "), issuer, audience, typ)
+	r.Ran("%s JWKS %s %s %s < token", strings.Join(l.command, " "), issuer, devserver.Audience, devserver.Typ)
 	accepted, refused := 0, 0
 	for _, alg := range algs {
-		v, err := l.verify(s, tokens[alg], audience)
+		v, err := l.verify(s, tokens[alg], devserver.Audience)
 		if err != nil {
 			return err
 		}
@@ -133,25 +120,58 @@ func (l library) judge(r *accept.Report, s *devserver.Server, tokens map[string]
 		}
 	}
 	r.Equal(l.name+" accepts, one token for each algorithm", accepted, len(algs))
-	for name, bad := range map[string]struct{ token, audience string }{
-		"another audience":      {tokens["ES256"], "https://other.test"},
-		"a changed payload":     {changed(tokens["ES256"]), audience},
-		"a signature swapped":   {swapped(tokens["ES256"], tokens["EdDSA"]), audience},
-		"a kid from nobody's":   {strings.Replace(tokens["ES256"], ".", "x.", 1), audience},
-		"another token's claim": {tokens["ES256"][:strings.LastIndexByte(tokens["ES256"], '.')] + ".AAAA", audience},
-	} {
-		v, err := l.verify(s, bad.token, bad.audience)
+	cases, err := forgeries(tokens)
+	if err != nil {
+		return err
+	}
+	for _, c := range cases {
+		v, err := l.verify(s, c.token, c.audience)
 		if err != nil {
 			return err
 		}
 		if v.Accepted {
-			r.Note("%s accepted %s", l.name, name)
+			r.Note("%s accepted %s", l.name, c.name)
 		} else {
 			refused++
 		}
 	}
-	r.Equal(l.name+" refuses what it should", refused, 5)
+	r.Equal(l.name+" refuses what it should", refused, len(cases))
 	return nil
+}
+
+type forgery struct{ name, token, audience string }
+
+func forgeries(tokens map[string]string) ([]forgery, error) {
+	token := tokens["ES256"]
+	stranger, err := withKid(token, "nobody")
+	if err != nil {
+		return nil, err
+	}
+	return []forgery{
+		{"a token for another audience", token, "https://other.test"},
+		{"a changed payload", changed(token), devserver.Audience},
+		{"another token's signature", swapped(token, tokens["EdDSA"]), devserver.Audience},
+		{"a signature cut short", token[:strings.LastIndexByte(token, '.')] + ".AAAA", devserver.Audience},
+		{"a kid that nobody published", stranger, devserver.Audience},
+	}, nil
+}
+
+// withKid replaces the kid in a token's header.
+func withKid(token, kid string) (string, error) {
+	encoded, rest, _ := strings.Cut(token, ".")
+	text, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", fmt.Errorf("reading a token's header: %w", err)
+	}
+	var header map[string]any
+	if err := json.Unmarshal(text, &header); err != nil {
+		return "", fmt.Errorf("reading a token's header: %w", err)
+	}
+	header["kid"] = kid
+	if text, err = json.Marshal(header); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(text) + "." + rest, nil
 }
 
 // changed flips one character in the middle of the payload.
@@ -169,38 +189,50 @@ func swapped(token, other string) string {
 	return token[:strings.LastIndexByte(token, '.')] + other[strings.LastIndexByte(other, '.'):]
 }
 
-// afterRevocation: a token accepted before is refused by the next fetch once its key is revoked.
+// afterRevocation: what every library accepts, every library refuses once the key is revoked, because the key is gone.
 func afterRevocation(r *accept.Report, s *devserver.Server, libraries []library, token string) error {
 	conn, err := s.Dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	_, err = pb.NewRevocationServiceClient(conn).Revoke(context.Background(), &pb.RevokeRequest{
+	accepted, _, err := ask(r, s, libraries, token)
+	if err != nil {
+		return err
+	}
+	r.Equal("libraries that accept a token just before its key is revoked", accepted, len(libraries))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err = pb.NewRevocationServiceClient(conn).Revoke(ctx, &pb.RevokeRequest{
 		Scope: &pb.Scope{Scope: &pb.Scope_Key{Key: "demo/interop-es256/1"}}, Reason: "interop", CutFirst: true,
-		RequestId: "7d4f6c1e-2d0e-4b8e-9a55-0c9c5d0f3a11",
+		RequestId: devserver.RequestID(),
 	})
 	if err != nil {
 		return err
 	}
-	refused := 0
-	for _, l := range libraries {
-		v, err := l.verify(s, token, audience)
-		if err != nil {
-			return err
-		}
-		if !v.Accepted {
-			refused++
-		}
+	_, keyless, err := ask(r, s, libraries, token)
+	if err != nil {
+		return err
 	}
-	r.Equal("libraries that refuse the token as soon as its key is revoked", refused, len(libraries))
+	r.Equal("libraries that refuse it as soon as its key is revoked, for want of that key", keyless, len(libraries))
 	return nil
 }
 
-func ringRequest(id, alg string) *pb.CreateRingRequest {
-	return &pb.CreateRingRequest{Parent: "issuers/demo", RingId: id, Ring: &pb.Ring{
-		Typ: typ, Usage: pb.Ring_USAGE_TOKENS, Algorithm: alg, Backend: "software", MinProtection: pb.Protection_PROTECTION_SOFTWARE,
-		Audiences: &pb.Audiences{Exact: []string{audience}}, DefaultTtl: durationpb.New(time.Minute), MaxTtl: durationpb.New(time.Hour),
-		Rotation: &pb.Rotation{Lifetime: durationpb.New(14 * 24 * time.Hour), Propagation: durationpb.New(5 * time.Second), Skew: durationpb.New(time.Second)},
-	}}
+// ask counts the libraries that accept a token, and those that refuse it because its key is not in the key set.
+func ask(r *accept.Report, s *devserver.Server, libraries []library, token string) (accepted, keyless int, err error) {
+	for _, l := range libraries {
+		v, err := l.verify(s, token, devserver.Audience)
+		if err != nil {
+			return 0, 0, err
+		}
+		switch {
+		case v.Accepted:
+			accepted++
+		case strings.Contains(v.Why, l.keyless):
+			keyless++
+		default:
+			r.Note("%s refuses it, but says %s", l.name, v.Why)
+		}
+	}
+	return accepted, keyless, nil
 }

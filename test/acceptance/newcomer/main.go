@@ -3,11 +3,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -64,6 +66,8 @@ func show(r *accept.Report) error {
 
 // walk runs make run until it says that the walk is done and that it serves, and ends it as Ctrl-C does.
 func walk(r *accept.Report, clone string) (time.Duration, error) {
+	told, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	cmd := exec.Command("make", "run", "ARGS=--grpc 127.0.0.1:0 --http 127.0.0.1:0")
 	cmd.Dir = clone
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // make and what it runs end together
@@ -74,16 +78,18 @@ func walk(r *accept.Report, clone string) (time.Duration, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
+	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever of them is left
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	for !out.contains("walk: done") {
 		select {
 		case err := <-exited:
 			return 0, fmt.Errorf("make run ended before its walk did: %v\n%s", err, out.text())
+		case <-told.Done():
+			return 0, context.Cause(told)
 		case <-time.After(50 * time.Millisecond):
 		}
 		if time.Since(began) > 2*walkBar {
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 			return 0, fmt.Errorf("the walk did not end\n%s", out.text())
 		}
 	}
@@ -92,7 +98,6 @@ func walk(r *accept.Report, clone string) (time.Duration, error) {
 	select {
 	case <-exited:
 	case <-time.After(20 * time.Second):
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		return 0, fmt.Errorf("the server did not end on an interrupt\n%s", out.text())
 	}
 	return took, nil

@@ -4,6 +4,7 @@ package devserver
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -15,89 +16,123 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	pb "intaglio.example/api/intagliov1"
 	"intaglio.example/test/acceptance/internal/accept"
 )
 
-// A Server is one `intaglio dev` process and its directory. Make one with Start. It is not safe for concurrent use.
+// A Server is one `intaglio dev` process and its directory. Make one with Fresh. It is not safe for concurrent use.
 type Server struct {
 	Binary, Dir string
 	GRPC, HTTP  string // addresses: host:port, and a base URL
 
-	process *exec.Cmd
+	process *exec.Cmd     // the last one that started
+	exited  chan struct{} // closed when it has ended and has been collected
 	log     *tail
 }
 
-// Build builds the binary as users get it, and returns its path.
-func Build(r *accept.Report) (string, error) {
+// Fresh builds the binary as users get it, and starts a new server in a new directory, on ports that are free. Call cleanup
+// in the end: it kills the server, however often that was run again, and removes the directory.
+func Fresh(r *accept.Report) (s *Server, cleanup func(), err error) {
 	root, err := accept.Root()
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
-	cmd := exec.Command("make", "-C", root, "build")
-	_, err = r.Exec(cmd)
-	return filepath.Join(root, "bin", "intaglio"), err
+	if _, err := r.Exec(exec.Command("make", "-C", root, "build")); err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "intaglio-acceptance-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a place for a server: %w", err)
+	}
+	s = &Server{Binary: filepath.Join(root, "bin", "intaglio"), Dir: dir}
+	cleanup = func() {
+		s.Kill()
+		os.RemoveAll(dir)
+	}
+	if err := s.Run(); err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	return s, cleanup, nil
 }
 
-// Start makes a new server in dir, on ports that are free. Call Kill or Stop in the end.
-func Start(binary, dir string) (*Server, error) {
-	s := &Server{Binary: binary, Dir: dir}
-	return s, s.Run()
-}
-
-// Run starts the server's process, again after Kill or Stop, and waits until it serves.
+// Run starts the server's process, again after Kill or Stop, and waits until it serves. After an error there is no process.
 func (s *Server) Run() error {
 	endpoints := filepath.Join(s.Dir, "endpoints.json")
 	if err := os.Remove(endpoints); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	s.log = &tail{}
-	s.process = exec.Command(s.Binary, "dev", "--dir", s.Dir, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
-	s.process.Stdout, s.process.Stderr = s.log, s.log
-	if err := s.process.Start(); err != nil {
-		return err
+	cmd := exec.Command(s.Binary, "dev", "--dir", s.Dir, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.log, s.log, boundToUs()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the server: %w", err)
 	}
-	exited := make(chan error, 1)
-	go func(p *exec.Cmd) { exited <- p.Wait() }(s.process)
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		cmd.Wait()
+	}()
+	s.process, s.exited = cmd, exited
+	if err := s.serves(endpoints); err != nil {
+		s.Kill()
+		return fmt.Errorf("%w\n%s", err, s.log)
+	}
+	return nil
+}
+
+// serves waits until the process has written where it serves.
+func (s *Server) serves(endpoints string) error {
 	deadline := time.After(30 * time.Second)
 	for {
 		if b, err := os.ReadFile(endpoints); err == nil {
 			var at struct{ GRPC, HTTP string }
 			if err := json.Unmarshal(b, &at); err != nil {
-				return err
+				return fmt.Errorf("reading %s: %w", endpoints, err)
 			}
 			s.GRPC, s.HTTP = at.GRPC, at.HTTP
 			return nil
 		}
 		select {
-		case err := <-exited:
-			return fmt.Errorf("the server ended before it served: %v\n%s", err, s.log)
+		case <-s.exited:
+			return fmt.Errorf("the server ended before it served: %v", s.process.ProcessState)
 		case <-deadline:
-			s.process.Process.Kill()
-			return fmt.Errorf("the server did not serve within 30 s\n%s", s.log)
+			return errors.New("the server did not serve within 30 s")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// Kill is kill -9.
-func (s *Server) Kill() { s.signal(os.Kill) }
+// Kill is kill -9, and waits. A server that has ended it leaves alone.
+func (s *Server) Kill() {
+	if s.process == nil {
+		return
+	}
+	s.process.Process.Kill()
+	<-s.exited
+}
 
-// Stop asks the server to end, and waits.
-func (s *Server) Stop() { s.signal(os.Interrupt) }
-
-func (s *Server) signal(sig os.Signal) {
-	s.process.Process.Signal(sig)
-	for s.process.Process.Signal(syscall.Signal(0)) == nil { // until the goroutine in Run has collected it
-		time.Sleep(time.Millisecond)
+// Stop asks the server to end, and waits. One that does not end within 20 s is killed, and that is an error.
+func (s *Server) Stop() error {
+	s.process.Process.Signal(os.Interrupt)
+	select {
+	case <-s.exited:
+		return nil
+	case <-time.After(20 * time.Second):
+		s.Kill()
+		return fmt.Errorf("the server did not end within 20 s of an interrupt\n%s", s.log)
 	}
 }
+
+// PID is the process id of the server.
+func (s *Server) PID() int { return s.process.Process.Pid }
 
 // Log is the last of what the server wrote.
 func (s *Server) Log() string { return s.log.String() }
@@ -152,6 +187,39 @@ func (s *Server) path(p string) string {
 		return p
 	}
 	return filepath.Join(s.Dir, p)
+}
+
+// Audience and Typ are what the rings of CreateRing sign for.
+const (
+	Audience = "https://api.demo.test"
+	Typ      = "at+jwt"
+)
+
+// CreateRing makes the ring demo/id of issuer demo: access tokens for Audience that live up to an hour, in the software
+// backend, with a key that may be activated 5 s after it was published. edit, unless nil, changes the ring before it is sent.
+func CreateRing(ctx context.Context, conn *grpc.ClientConn, id, alg string, edit func(*pb.Ring)) error {
+	ring := &pb.Ring{
+		Typ: Typ, Usage: pb.Ring_USAGE_TOKENS, Algorithm: alg, Backend: "software", MinProtection: pb.Protection_PROTECTION_SOFTWARE,
+		Audiences:  &pb.Audiences{Exact: []string{Audience}},
+		DefaultTtl: durationpb.New(time.Hour), MaxTtl: durationpb.New(time.Hour),
+		Rotation: &pb.Rotation{Lifetime: durationpb.New(14 * 24 * time.Hour), Propagation: durationpb.New(5 * time.Second), Skew: durationpb.New(time.Second)},
+	}
+	if edit != nil {
+		edit(ring)
+	}
+	_, err := pb.NewAdminServiceClient(conn).CreateRing(ctx, &pb.CreateRingRequest{Parent: "issuers/demo", RingId: id, Ring: ring})
+	if err != nil {
+		return fmt.Errorf("creating ring demo/%s for %s: %w", id, alg, err)
+	}
+	return nil
+}
+
+// RequestID is a new random UUID, version 4 (RFC 9562 section 5.4).
+func RequestID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // Eventually calls do every 20 ms until it returns nil, or gives up after limit with its last error.
