@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // An Anchor is a position kept in a file outside the database: the memory that a restored database does not have. A
@@ -21,8 +22,8 @@ import (
 //	position 48632 9f86d081884c7d65…
 //	sum 2c26b46b68ffc68f…        SHA-256 of the three lines above
 //
-// It is replaced by rename and never edited, so a crash leaves the old one or the new one. Safe for concurrent use by
-// one process.
+// It is replaced by rename and never edited, so a crash leaves the old one or the new one. Safe for concurrent use, by
+// several processes too.
 type Anchor struct {
 	path string
 
@@ -74,23 +75,53 @@ func (a *Anchor) Position() Position {
 }
 
 // Raise moves the anchor to a later position of the same store, durably before it returns; the caller has made sure that
-// the store's history leads there from the anchor's own, as [Live.Refresh] does. An earlier position, or another past at
-// the same revision, is ErrRollback.
+// the store's history leads there from the anchor's own, as [Live.Refresh] does. An earlier position than this Anchor
+// holds, or another past at the same revision, is ErrRollback. What another process has raised further stays.
 func (a *Anchor) Raise(store string, to Position) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if store == a.store && to == a.at {
 		return nil
 	}
-	blank := a.at == Position{} // has seen nothing
-	if store != a.store || !blank && to.Revision <= a.at.Revision { // at one revision with another digest, it has another past
+	if store != a.store || !follows(to, a.at) {
 		return fmt.Errorf("%w: store %s at %v does not follow the anchor's, %s at %v", ErrRollback, store, to, a.store, a.at)
 	}
-	if err := a.write(to); err != nil {
+	unlock, err := lockDir(filepath.Dir(a.path))
+	if err != nil {
+		return fmt.Errorf("raising the anchor: %w", err)
+	}
+	defer unlock()
+	file, err := OpenAnchor(a.path)
+	if err != nil {
+		return fmt.Errorf("raising the anchor: %w", err)
+	}
+	switch {
+	case file.store != a.store, file.at.Revision == to.Revision && file.at != to && !follows(to, file.at):
+		return fmt.Errorf("%w: the anchor file was set to store %s at %v meanwhile", ErrRollback, file.store, file.at)
+	case follows(to, file.at):
+		err = a.write(to)
+	}
+	if err != nil {
 		return fmt.Errorf("raising the anchor: %w", err)
 	}
 	a.at = to
 	return nil
+}
+
+// follows reports whether to is later than at; anything follows the position of a store that nobody has seen.
+func follows(to, at Position) bool { return at == Position{} || to.Revision > at.Revision }
+
+// lockDir keeps other processes of this machine from writing an anchor in dir.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil // closing lets go
 }
 
 func (a *Anchor) write(at Position) error {

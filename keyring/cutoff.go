@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -142,24 +143,41 @@ func (cs Cutoffs) Revoked(ring *Ring, k *Key) bool {
 	return k.State == Revoked || cs.Fell(ring, k) != nil
 }
 
-// Home is the backend in which ring mints its next key: the ring's own, unless a newer cutoff says into.
+// Home is the backend in which ring mints its next key: the ring's own, unless newer cutoffs that reach it say into. They
+// are followed in their order: a ring that was sent from one backend to a second is then reached by a cutoff of the second.
 func (cs Cutoffs) Home(ring *Ring) string {
-	for i := len(cs) - 1; i >= 0 && cs[i].Revision > ring.BackendSet; i-- {
-		if c := &cs[i]; c.Into != "" && c.rehomes(ring) {
-			return c.Into
+	from := len(cs)
+	for from > 0 && cs[from-1].Revision > ring.BackendSet {
+		from--
+	}
+	home := ring.Backend
+	for i := range cs[from:] {
+		if c := &cs[from+i]; c.Into != "" && c.Reach.rehomes(ring, home) {
+			home = c.Into
 		}
 	}
-	return ring.Backend
+	return home
 }
 
-func (c *Cutoff) rehomes(ring *Ring) bool {
-	switch c.Reach.Kind {
+func (r Reach) rehomes(ring *Ring, home string) bool {
+	switch r.Kind {
 	case OneKey:
-		name, _, err := SplitKey(c.Reach.Name)
+		name, _, err := SplitKey(r.Name)
 		return err == nil && name == ring.Name
 	case OneBackend:
-		return c.Reach.Name == ring.Backend
+		return r.Name == home
 	default:
-		return c.Reach.coversRing(ring)
+		return r.coversRing(ring)
 	}
+}
+
+// Since returns a cutoff raised after asOf that concerns ring, or nil: one that reaches its keys, those it may get in its
+// backend, or its home. A plan for ring made as of then may be wrong. Cutoffs of other rings change nothing for this one.
+func (cs Cutoffs) Since(asOf Revision, ring *Ring) *Cutoff {
+	for i := len(cs) - 1; i >= 0 && cs[i].Revision > asOf; i-- {
+		if r := cs[i].Reach; r.rehomes(ring, ring.Backend) || slices.ContainsFunc(ring.Keys, func(k Key) bool { return r.Covers(ring, &k) }) {
+			return &cs[i]
+		}
+	}
+	return nil
 }

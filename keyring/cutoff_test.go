@@ -123,10 +123,29 @@ func TestHome(t *testing.T) {
 		{"its issuer's", Cutoffs{{Reach: Reach{OneIssuer, "payments"}, Into: "new", Revision: 11}}, "new"},
 		{"one of its keys'", Cutoffs{{Reach: Reach{OneKey, "payments/access/3"}, Into: "new", Revision: 11}}, "new"},
 		{"its backend's", Cutoffs{{Reach: Reach{OneBackend, "soft"}, Into: "new", Revision: 11}}, "new"},
+		{"a chain: all into new, then new into newer", Cutoffs{{Reach: Reach{Kind: All}, Into: "new", Revision: 11}, {Reach: Reach{OneBackend, "new"}, Into: "newer", Revision: 12}}, "newer"},
+		{"a chain: the backend it has left", Cutoffs{{Reach: Reach{Kind: All}, Into: "new", Revision: 11}, {Reach: Reach{OneBackend, "soft"}, Into: "newer", Revision: 12}}, "new"},
 		{"another backend's", Cutoffs{{Reach: Reach{OneBackend, "hsm"}, Into: "new", Revision: 11}}, "soft"},
 	} {
 		if got := c.cs.Home(&r); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSince(t *testing.T) {
+	r := testRing(testKey(1, Active), testKey(2, Staged))
+	r.Keys[1].Backend = "hsm"
+	for reach, want := range map[Reach]bool{
+		{Kind: All}: true, {OneIssuer, "payments"}: true, {OneIssuer, "other"}: false, {OneRing, "payments/access"}: true, {OneRing, "payments/id"}: false,
+		{OneKey, "payments/access/1"}: true, {OneKey, "payments/id/1"}: false, {OneBackend, "soft"}: true, {OneBackend, "hsm"}: true, {OneBackend, "other"}: false,
+	} {
+		cs := Cutoffs{{Operation: "op", Reach: reach, Reason: "r", Revision: 20}}
+		if got := cs.Since(19, &r) != nil; got != want {
+			t.Errorf("%v concerns the ring: %v, want %v", reach, got, want)
+		}
+		if cs.Since(20, &r) != nil {
+			t.Errorf("%v was raised at 20, and is after 20", reach)
 		}
 	}
 }

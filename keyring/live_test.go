@@ -225,6 +225,21 @@ func TestAnchorFile(t *testing.T) {
 	if b, err := keyring.OpenAnchor(path); err != nil || b.Position() != to || b.Store() != storeID {
 		t.Errorf("reopened at %v: %v", b, err)
 	}
+	// Another process raises it further; this one's next step must not take it down again.
+	other, err := keyring.OpenAnchor(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	further := keyring.Position{Revision: 12, Digest: keyring.Digest{4}}
+	if err := errors.Join(other.Raise(storeID, further), a.Raise(storeID, keyring.Position{Revision: 10, Digest: keyring.Digest{3}})); err != nil {
+		t.Error(err)
+	}
+	if b, err := keyring.OpenAnchor(path); err != nil || b.Position() != further {
+		t.Errorf("two processes left it at %v: %v", b.Position(), err)
+	}
+	if err := a.Raise(storeID, keyring.Position{Revision: 12, Digest: keyring.Digest{5}}); !errors.Is(err, keyring.ErrRollback) {
+		t.Errorf("another past than the file's: %v", err)
+	}
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +252,7 @@ func TestAnchorFile(t *testing.T) {
 			t.Fatalf("cut after %d bytes: %v", n, err)
 		}
 	}
-	edited := strings.Replace(string(whole), "position 9", "position 1", 1)
+	edited := strings.Replace(string(whole), "position 12", "position 11", 1)
 	if err := os.WriteFile(path, []byte(edited), 0o600); err != nil {
 		t.Fatal(err)
 	}

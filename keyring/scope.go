@@ -22,9 +22,23 @@ func (a Audiences) Allows(aud string) bool {
 	return slices.ContainsFunc(a.Prefixes, func(p string) bool { return strings.HasPrefix(aud, p) })
 }
 
+// maxAudiences and maxAudience, in bytes, bound a scope: every key record and key set carries a copy.
+const (
+	maxAudiences = 256
+	maxAudience  = 512
+)
+
 func (a Audiences) validate() error {
 	if a.Any == (len(a.Exact)+len(a.Prefixes) > 0) {
 		return fmt.Errorf("%w: audiences must be either a list of exact values and prefixes, or any", ErrInvalid)
+	}
+	for _, aud := range slices.Concat(a.Exact, a.Prefixes) {
+		if len(aud) > maxAudience {
+			return fmt.Errorf("%w: audience %.40q… is longer than %d bytes", ErrInvalid, aud, maxAudience)
+		}
+	}
+	if n := len(a.Exact) + len(a.Prefixes); n > maxAudiences {
+		return fmt.Errorf("%w: %d audiences; at most %d, as every key carries a copy. Split the ring, or use prefixes", ErrInvalid, n, maxAudiences)
 	}
 	if slices.Contains(a.Exact, "") || slices.Contains(a.Prefixes, "") {
 		return fmt.Errorf("%w: an audience is empty; to allow every audience write any", ErrInvalid)

@@ -54,8 +54,8 @@ type Store interface {
 	// ErrRollback if the store's history does not contain since, ErrTampered if a row does not agree with the history,
 	// ErrNotInitialised for an empty store. It never makes a store up.
 	Changes(ctx context.Context, since Position) (Changes, error)
-	// Swap writes the edit; ErrConflict if one of its rows changed, or any cutoff was raised, after asOf. It passes every
-	// ring through Advance, stamps revisions, moves keys that left their ring to the archive, and refuses a kid ever
+	// Swap writes the edit; ErrConflict if one of its rows changed, or a cutoff that concerns one of its rings was raised
+	// (see Cutoffs.Since), after asOf. It passes every ring through Advance, stamps revisions, moves keys that left their ring to the archive, and refuses a kid ever
 	// recorded under another key ID.
 	Swap(ctx context.Context, asOf Position, e Edit) (Position, error)
 	// Cut raises a cutoff: one row, however many keys it fells. It conflicts with nothing. Raising an operation again

@@ -11,6 +11,9 @@ import (
 // rings passes every ring of the edit through [keyring.Advance] and writes it. Old is as decodeRings returned it.
 func (w *swap) rings(ctx context.Context, old []*keyring.Ring, next []keyring.Ring) error {
 	for i := range next {
+		if err := w.meanwhile(old[i], &next[i]); err != nil {
+			return err
+		}
 		kept, err := keyring.Advance(old[i], next[i], w.cutoffs, w.store.timing, w.revision)
 		if err == nil {
 			err = w.checkIssuer(ctx, &kept)
@@ -20,6 +23,19 @@ func (w *swap) rings(ctx context.Context, old []*keyring.Ring, next []keyring.Ri
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// meanwhile refuses a ring that a cutoff raised after asOf concerns, as it was or as it is to be.
+func (w *swap) meanwhile(old, next *keyring.Ring) error {
+	for _, r := range []*keyring.Ring{old, next} {
+		if r == nil {
+			continue
+		}
+		if c := w.cutoffs.Since(w.asOf, r); c != nil {
+			return fmt.Errorf("%w: cutoff %s was raised at revision %d, after %d", keyring.ErrConflict, c.Operation, c.Revision, w.asOf)
 		}
 	}
 	return nil
@@ -44,8 +60,7 @@ func (w *swap) decodeRings(next []keyring.Ring) (old []*keyring.Ring, oldest key
 	return old, oldest, nil
 }
 
-// loadCutoffs reads the cutoffs that can fell a key reserved at or after oldest, and those raised after asOf, which
-// refuse the write. It goes by the history, so that a cutoff that was deleted is missed.
+// loadCutoffs reads the cutoffs that can fell a key reserved at or after oldest, and those raised after asOf. It goes by the history, so that a cutoff that was deleted is missed.
 func (w *swap) loadCutoffs(ctx context.Context, oldest keyring.Revision) error {
 	from := min(oldest, w.asOf+1)
 	entries, err := list(ctx, w.tx, scanEntry, `SELECT revision, kind, name, sum FROM entries WHERE kind = 'cutoff' AND revision >= $1 ORDER BY revision`, int64(from))
@@ -56,9 +71,6 @@ func (w *swap) loadCutoffs(ctx context.Context, oldest keyring.Revision) error {
 		r, err := w.store.current(ctx, w.tx, entries[i].rowName, &entries[i])
 		if err != nil {
 			return err
-		}
-		if r.revision > w.asOf {
-			return fmt.Errorf("%w: %s was raised at revision %d, after %d", keyring.ErrConflict, r, r.revision, w.asOf)
 		}
 		c := keyring.Cutoff{}
 		if err := json.Unmarshal(r.body, &c); err != nil {

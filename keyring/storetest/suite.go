@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) keyring.Store) {
 		{"all or none", testAllOrNone},
 		{"conflict with a row", testRowConflict},
 		{"conflict with a cutoff", testCutoffConflict},
+		{"no conflict with a cutoff elsewhere", testForeignCutoff},
 		{"a cut never conflicts", testCutNeverConflicts},
 		{"a cut is idempotent by operation", testCutIdempotent},
 		{"a cut is validated", testCutValidated},

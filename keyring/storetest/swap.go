@@ -52,9 +52,6 @@ func (s *swap) prepare(e keyring.Edit) error {
 	if len(e.Issuers)+len(e.Rings)+len(e.Grants) == 0 {
 		return fmt.Errorf("%w: the edit is empty", keyring.ErrInvalid)
 	}
-	if cs := s.store.cutoffs; len(cs) > 0 && cs[len(cs)-1].Revision > s.asOf {
-		return fmt.Errorf("%w: cutoff %s was raised", keyring.ErrConflict, cs[len(cs)-1].Operation)
-	}
 	for i := range e.Issuers {
 		if err := s.issuer(&e.Issuers[i]); err != nil {
 			return err
@@ -139,6 +136,14 @@ func (s *swap) ring(next *keyring.Ring) error {
 	}
 	if !existed {
 		old = nil
+	}
+	for _, r := range []*keyring.Ring{old, next} {
+		if r == nil {
+			continue
+		}
+		if c := s.store.cutoffs.Since(s.asOf, r); c != nil {
+			return fmt.Errorf("%w: cutoff %s was raised", keyring.ErrConflict, c.Operation)
+		}
 	}
 	kept, err := keyring.Advance(old, *next, s.store.cutoffs, s.store.timing, s.rev)
 	if err != nil {

@@ -191,14 +191,13 @@ func testRowConflict(f *fixture) {
 func testCutoffConflict(f *fixture) {
 	seen := f.acme(Ring("acme/access"))
 	c := cutoff("op-1")
-	c.Reach = keyring.Reach{Kind: keyring.OneRing, Name: "acme/elsewhere"}
+	c.Reach = keyring.Reach{Kind: keyring.OneIssuer, Name: "acme"}
 	f.cut(c)
 	before := f.all()
 	for what, e := range map[string]keyring.Edit{
-		"a ring":     {Rings: []keyring.Ring{before.Rings[0]}},
-		"a new ring": {Rings: []keyring.Ring{Ring("acme/id")}},
-		"a grant":    {Grants: []keyring.Grant{Grant("ann")}},
-		"an issuer":  {Issuers: []keyring.Issuer{Issuer("other")}},
+		"a ring":             {Rings: []keyring.Ring{before.Rings[0]}},
+		"a new ring":         {Rings: []keyring.Ring{Ring("acme/id")}},
+		"a grant and a ring": {Grants: []keyring.Grant{Grant("ann")}, Rings: []keyring.Ring{before.Rings[0]}},
 	} {
 		if at, err := f.store.Swap(f.Context(), seen, e); !errors.Is(err, keyring.ErrConflict) || at != (keyring.Position{}) {
 			f.Errorf("writing %s as of before a cutoff: %v, %v, want ErrConflict", what, at, err)
@@ -206,6 +205,27 @@ func testCutoffConflict(f *fixture) {
 	}
 	f.unchanged(before)
 	f.edit("acme/access", func(r *keyring.Ring) { Reserve(r) })
+}
+
+// testForeignCutoff: a cutoff that concerns none of its rings stops no write, so that who may revoke one ring cannot stop
+// the rotation of others.
+func testForeignCutoff(f *fixture) {
+	seen := f.acme(Ring("acme/access"))
+	c := cutoff("op-1")
+	c.Reach = keyring.Reach{Kind: keyring.OneRing, Name: "acme/elsewhere"}
+	f.cut(c)
+	r := f.all().Rings[0]
+	Reserve(&r)
+	for what, e := range map[string]keyring.Edit{
+		"another ring": {Rings: []keyring.Ring{r}},
+		"a new ring":   {Rings: []keyring.Ring{Ring("acme/id")}},
+		"a grant":      {Grants: []keyring.Grant{Grant("ann")}},
+		"an issuer":    {Issuers: []keyring.Issuer{Issuer("other")}},
+	} {
+		if _, err := f.store.Swap(f.Context(), seen, e); err != nil {
+			f.Errorf("writing %s as of before a cutoff of acme/elsewhere: %v", what, err)
+		}
+	}
 }
 
 func testKidKnown(f *fixture) {
