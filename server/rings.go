@@ -159,7 +159,10 @@ func (s *admin) visibleRings(ctx context.Context, issuer string) (*keyring.Snaps
 		whole = issuer + "/*"
 	}
 	snap, lines, err := visible(ctx, s, whole, func(snap *keyring.Snapshot) []*keyring.Line {
-		return slices.DeleteFunc(snap.Lines(), func(l *keyring.Line) bool { return issuer != anyOne && l.Issuer.Name != issuer })
+		if issuer == anyOne {
+			return snap.Lines()
+		}
+		return snap.LinesOf(issuer)
 	}, lineName)
 	if err == nil && issuer != anyOne {
 		_, err = issuerOf(snap, issuer)
