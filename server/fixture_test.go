@@ -286,6 +286,10 @@ func (w *world) as(principal string) client {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { conn.Close() })
+	return clientOn(conn)
+}
+
+func clientOn(conn *grpc.ClientConn) client {
 	return client{
 		pb.NewSigningServiceClient(conn), pb.NewKeySetServiceClient(conn), pb.NewAdminServiceClient(conn),
 		pb.NewRevocationServiceClient(conn), healthpb.NewHealthClient(conn),

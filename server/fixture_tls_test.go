@@ -34,7 +34,10 @@ func (a *authority) issue(t testing.TB, c *x509.Certificate) (*x509.Certificate,
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	c.SerialNumber, c.NotBefore = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute)
+	if c.NotAfter.IsZero() {
+		c.NotAfter = time.Now().Add(time.Hour)
+	}
 	parent, by := a.cert, a.key
 	if parent == nil {
 		parent, by = c, key
@@ -69,6 +72,11 @@ func (a *authority) clientConfig(t testing.TB, principal string) *tls.Config {
 		}
 		c.URIs = []*url.URL{u}
 	}
+	return a.tlsConfig(t, c)
+}
+
+// tlsConfig is that of a client with the certificate c.
+func (a *authority) tlsConfig(t testing.TB, c *x509.Certificate) *tls.Config {
 	cert, key := a.issue(t, c)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: a.pool,

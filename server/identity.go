@@ -3,7 +3,12 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
 	"net"
+	"strings"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -17,10 +22,11 @@ type identifying struct {
 	credentials.TransportCredentials
 }
 
-// callerInfo is TLS's own information, and the principal that the client's certificate names.
+// callerInfo is TLS's own information, and the principal that the client's certificate names, or why it names none.
 type callerInfo struct {
 	credentials.TLSInfo
 	principal string
+	nameless  error
 }
 
 func newIdentifying(config *tls.Config) credentials.TransportCredentials {
@@ -37,7 +43,11 @@ func (c identifying) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthI
 	if !ok {
 		return conn, auth, nil
 	}
-	return conn, callerInfo{info, principalOf(info.State)}, nil
+	if len(info.State.VerifiedChains) == 0 {
+		return conn, auth, nil
+	}
+	name, err := PrincipalOf(info.State.VerifiedChains[0][0])
+	return conn, callerInfo{TLSInfo: info, principal: name, nameless: err}, nil
 }
 
 // Clone keeps the wrapping.
@@ -45,31 +55,70 @@ func (c identifying) Clone() credentials.TransportCredentials {
 	return identifying{c.TransportCredentials.Clone()}
 }
 
-// principalOf names the owner of a verified client certificate: its one URI SAN, or without any URI its one DNS SAN as
-// dns:host. Anything else names nobody; the subject's common name never counts.
-func principalOf(state tls.ConnectionState) string {
-	if len(state.VerifiedChains) == 0 {
-		return ""
-	}
-	leaf := state.VerifiedChains[0][0]
+// The parts of a subject alternative name (RFC 5280, section 4.2.1.6) that can name a caller.
+const (
+	tagDNS = 2
+	tagURI = 6
+)
+
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// PrincipalOf names the owner of a client certificate, which the caller has verified: its one URI SAN, or without any URI
+// its one DNS SAN as dns:host. Both are taken byte for byte as they stand in the certificate: a parsed URL prints some that
+// differ as the same text. Anything else names nobody and is an error: a URI of the scheme dns would pass for the name of
+// a host, and the subject's common name never counts.
+func PrincipalOf(cert *x509.Certificate) (string, error) {
+	uris, hosts, err := altNames(cert)
 	switch {
-	case len(leaf.URIs) == 1:
-		return leaf.URIs[0].String()
-	case len(leaf.URIs) == 0 && len(leaf.DNSNames) == 1:
-		return "dns:" + leaf.DNSNames[0]
+	case err != nil:
+		return "", err
+	case len(uris) == 1:
+		if scheme, _, ok := strings.Cut(uris[0], ":"); !ok || scheme == "" || strings.EqualFold(scheme, "dns") {
+			return "", fmt.Errorf("the client certificate names nobody: its URI SAN %s has no scheme, or that of host names", quoted(uris[0]))
+		}
+		return uris[0], nil
+	case len(uris) == 0 && len(hosts) == 1:
+		return "dns:" + hosts[0], nil
 	}
-	return ""
+	return "", fmt.Errorf("the client certificate names nobody: it needs exactly one URI SAN, or exactly one DNS SAN, and has %d and %d", len(uris), len(hosts))
+}
+
+// altNames reads the URIs and the DNS names of a certificate as they stand.
+func altNames(cert *x509.Certificate) (uris, hosts []string, err error) {
+	for _, ext := range cert.Extensions {
+		if !ext.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		var names []asn1.RawValue
+		if rest, err := asn1.Unmarshal(ext.Value, &names); err != nil || len(rest) > 0 {
+			return nil, nil, errors.New("the client certificate names nobody: its SANs cannot be read")
+		}
+		for _, name := range names {
+			switch {
+			case name.Class != asn1.ClassContextSpecific || name.IsCompound:
+			case name.Tag == tagURI:
+				uris = append(uris, string(name.Bytes))
+			case name.Tag == tagDNS:
+				hosts = append(hosts, string(name.Bytes))
+			}
+		}
+	}
+	return uris, hosts, nil
 }
 
 // principal names the caller of the RPC that ctx belongs to.
 func principal(ctx context.Context) (string, error) {
-	p, ok := peer.FromContext(ctx)
-	if ok {
-		if info, ok := p.AuthInfo.(callerInfo); ok && info.principal != "" {
-			return info.principal, nil
-		}
+	var info callerInfo
+	if p, ok := peer.FromContext(ctx); ok {
+		info, _ = p.AuthInfo.(callerInfo)
 	}
-	return "", fail(pb.Reason_REASON_CALLER_UNKNOWN, "the client certificate names nobody: it needs exactly one URI SAN, or exactly one DNS SAN")
+	switch {
+	case info.nameless != nil:
+		return "", fail(pb.Reason_REASON_CALLER_UNKNOWN, "%v", info.nameless)
+	case info.principal == "":
+		return "", fail(pb.Reason_REASON_CALLER_UNKNOWN, "the caller showed no certificate")
+	}
+	return info.principal, nil
 }
 
 // everything is the target of what concerns the whole store.
