@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -27,6 +28,7 @@ type callerInfo struct {
 	credentials.TLSInfo
 	principal string
 	nameless  error
+	expires   time.Time // NotAfter of the certificate
 }
 
 func newIdentifying(config *tls.Config) credentials.TransportCredentials {
@@ -46,8 +48,9 @@ func (c identifying) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthI
 	if len(info.State.VerifiedChains) == 0 {
 		return conn, auth, nil
 	}
-	name, err := PrincipalOf(info.State.VerifiedChains[0][0])
-	return conn, callerInfo{TLSInfo: info, principal: name, nameless: err}, nil
+	leaf := info.State.VerifiedChains[0][0]
+	name, err := PrincipalOf(leaf)
+	return conn, callerInfo{TLSInfo: info, principal: name, nameless: err, expires: leaf.NotAfter}, nil
 }
 
 // Clone keeps the wrapping.
@@ -106,7 +109,8 @@ func altNames(cert *x509.Certificate) (uris, hosts []string, err error) {
 	return uris, hosts, nil
 }
 
-// principal names the caller of the RPC that ctx belongs to.
+// principal names the caller of the RPC that ctx belongs to, as long as the certificate is good: a connection may outlive
+// it. The clock is the one that TLS judged it by.
 func principal(ctx context.Context) (string, error) {
 	var info callerInfo
 	if p, ok := peer.FromContext(ctx); ok {
@@ -117,6 +121,8 @@ func principal(ctx context.Context) (string, error) {
 		return "", fail(pb.Reason_REASON_CALLER_UNKNOWN, "%v", info.nameless)
 	case info.principal == "":
 		return "", fail(pb.Reason_REASON_CALLER_UNKNOWN, "the caller showed no certificate")
+	case time.Now().After(info.expires):
+		return "", fail(pb.Reason_REASON_CALLER_UNKNOWN, "%s is no longer known: its certificate expired at %s", info.principal, info.expires.UTC().Format(time.RFC3339))
 	}
 	return info.principal, nil
 }

@@ -5,6 +5,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	pb "intaglio.example/api/intagliov1"
 )
 
 // san is a subject alternative name extension with names just as they are given.
@@ -56,4 +62,28 @@ func TestPrincipalOf(t *testing.T) {
 	cert, _ := ca.issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: root}})
 	_, err := PrincipalOf(cert)
 	is(t, "no SAN at all is an error", err != nil, true)
+}
+
+// withCert returns a client with a certificate of one's own.
+func (w *world) withCert(c *x509.Certificate) client {
+	w.t.Helper()
+	c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	conn, err := grpc.NewClient(w.addr, grpc.WithTransportCredentials(credentials.NewTLS(w.ca.tlsConfig(w.t, c))))
+	no(w.t, err)
+	w.t.Cleanup(func() { conn.Close() })
+	return clientOn(conn)
+}
+
+// TestCertificateExpiresOnOpenConnection: a connection is no longer good than the certificate that it was opened with.
+func TestCertificateExpiresOnOpenConnection(t *testing.T) {
+	w := newWorld(t)
+	c := w.withCert(&x509.Certificate{ExtraExtensions: []pkix.Extension{san(t, uri(app))}, NotAfter: time.Now().Add(2 * time.Second)})
+	req := &pb.SignTokenRequest{Ring: demo, Claims: claims()}
+	_, err := c.SignToken(t.Context(), req)
+	no(t, err)
+	w.await("the certificate to expire", func() bool {
+		_, err = c.SignToken(t.Context(), req)
+		return err != nil
+	})
+	refused(t, err, pb.Reason_REASON_CALLER_UNKNOWN, "")
 }

@@ -66,6 +66,10 @@ const (
 	maxStreams     = 1024
 	minClientPings = 10 * time.Second
 
+	// A connection is renewed now and then, so that a certificate that was renewed or taken away is looked at again.
+	maxConnectionAge = time.Hour
+	ageGrace         = time.Minute
+
 	// A call needs some 10 KiB of stack to sign. Goroutines that stay, with stacks that have grown, save a tenth of the
 	// time of a token; calls beyond them get goroutines of their own.
 	streamWorkers = 32
@@ -82,6 +86,7 @@ func (s *Server) GRPC(config *tls.Config) *grpc.Server {
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(10*time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: ageGrace}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPings, PermitWithoutStream: true}),
 	)
 	pb.RegisterSigningServiceServer(g, &signing{Server: s})
