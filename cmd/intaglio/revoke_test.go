@@ -12,7 +12,6 @@ import (
 
 	pb "intaglio.example/api/intagliov1"
 	"intaglio.example/cmd/intaglio/internal/cli"
-	"intaglio.example/keyring"
 )
 
 // TestRevoke: a dry run changes nothing, a code stands for what was shown, and the cut holds.
@@ -104,51 +103,48 @@ func TestLeftover(t *testing.T) {
 	}
 }
 
-// TestOfflineImpact counts exactly what a cutoff of the same reach would fell.
-func TestOfflineImpact(t *testing.T) {
-	at := now()
-	ring := demoRows(at).Rings[0]
-	ring.NextSerial = 6
-	for i, state := range []keyring.State{keyring.Revoked, keyring.Retired, keyring.Retiring, keyring.Active, keyring.Staged} {
-		ring.Keys = append(ring.Keys, keyring.Key{
-			Serial: uint64(i + 1), State: state, Reserved: keyring.Revision(i + 1), Backend: demoBackend, Scope: ring.Scope, Retiring: at,
-		})
-	}
-	ring.Keys[4].Backend = spareBackend
-	s, err := keyring.NewSnapshot(keyring.Changes{
-		Full: true, Store: "0011223344556677", Position: keyring.Position{Revision: 9}, Timing: keyring.DefaultTiming(),
-		Issuers: demoRows(at).Issuers, Rings: []keyring.Ring{ring},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	digests := map[string]string{}
-	for _, x := range []struct {
-		reach      keyring.Reach
-		keys, lost int64
-	}{
-		{keyring.Reach{Kind: keyring.All}, 3, 1},
-		{keyring.Reach{Kind: keyring.OneIssuer, Name: "demo"}, 3, 1},
-		{keyring.Reach{Kind: keyring.OneIssuer, Name: "shop"}, 0, 0},
-		{keyring.Reach{Kind: keyring.OneRing, Name: demoRing}, 3, 1},
-		{keyring.Reach{Kind: keyring.OneKey, Name: demoRing + "/3"}, 1, 0},
-		{keyring.Reach{Kind: keyring.OneKey, Name: demoRing + "/4"}, 1, 1},
-		{keyring.Reach{Kind: keyring.OneKey, Name: demoRing + "/1"}, 0, 0},
-		{keyring.Reach{Kind: keyring.OneBackend, Name: demoBackend}, 2, 1},
-		{keyring.Reach{Kind: keyring.OneBackend, Name: spareBackend}, 1, 0},
+// TestPreviewsAgree: the store alone shows the same impact, and asks for the same code, as a server of it does.
+func TestPreviewsAgree(t *testing.T) {
+	t.Parallel()
+	c, dir := newConsole(t), filepath.Join(t.TempDir(), "state")
+	p := c.startDev(dir)
+	defer p.stop()
+	cfg := filepath.Join(dir, "server.yaml")
+	c.must(cli.Done, "", "rotate", "demo/access") // a successor
+	codes := map[string]string{}
+	for _, args := range [][]string{
+		{"revoke-all"}, {"revoke-all", "--into", spareBackend}, {"revoke", "issuer", "demo"}, {"revoke", "ring", "demo/access"},
+		{"revoke", "ring", "issuers/demo/rings/access"}, {"revoke", "key", "demo/access/1"}, {"revoke", "key", "demo/access/2"},
+		{"revoke", "backend", demoBackend}, {"revoke", "backend", spareBackend},
 	} {
-		i := offlineImpact(s, x.reach, "")
-		if i.GetKeys() != x.keys || int64(len(i.GetWorst())) != x.lost {
-			t.Errorf("%v: %d keys, %d rings lose their signer; want %d and %d", x.reach, i.GetKeys(), len(i.GetWorst()), x.keys, x.lost)
+		line := strings.Join(args, " ")
+		online := c.must(cli.Done, "", append(args, "-o", "name")...).stdout
+		offline := c.must(cli.Done, "", append(args, "--store", cfg, "-o", "name")...).stdout
+		if online != offline || !cli.IsConfirmCode(strings.TrimSpace(online)) {
+			t.Errorf("%s: %q from the server, %q from the store", line, online, offline)
 		}
-		if other, ok := digests[i.GetDigest()]; ok && x.keys > 0 {
-			t.Errorf("%v has the digest of %s", x.reach, other)
-		}
-		digests[i.GetDigest()] = x.reach.String()
+		codes[online] += line + "; "
 	}
-	if into := offlineImpact(s, keyring.Reach{Kind: keyring.All}, spareBackend); into.GetWorst()[0].GetBackend() != spareBackend || digests[into.GetDigest()] != "" {
-		t.Errorf("into: %v", into)
+	if len(codes) != 8 { // a ring has two names
+		t.Errorf("different impacts share a code: %q", codes)
 	}
+	for _, x := range []struct {
+		code   cli.Code
+		reason string
+		args   []string
+	}{
+		{cli.NotFound, "BACKEND_NOT_FOUND", []string{"revoke-all", "--into", "vault"}},
+		{cli.Usage, "USAGE", []string{"revoke", "backend", demoBackend, "--into", demoBackend}},
+		{cli.NotFound, "ISSUER_NOT_FOUND", []string{"revoke", "issuer", "demmo"}},
+		{cli.NotFound, "RING_NOT_FOUND", []string{"revoke", "ring", "demo/acess"}},
+		{cli.NotFound, "KEY_NOT_FOUND", []string{"revoke", "key", "demo/access/3"}},
+		{cli.NotFound, "BACKEND_NOT_FOUND", []string{"revoke", "backend", "vault"}},
+	} {
+		args := append(x.args, "--store", cfg, "--reason", "x")
+		c.refused(x.code, x.reason, "", args...)
+		c.refused(x.code, x.reason, "", append(args, "--confirm", "0-0000", "--now")...)
+	}
+	c.must(cli.Done, claims, "sign", "demo/access")
 }
 
 // TestPerIssuer: the table sums up rings, and says where each issuer's are made again.

@@ -113,8 +113,8 @@ const gcBallast = 48 << 20
 // refreshInterval looks at the store every second, and more often where a snapshot lives for a few seconds only.
 func refreshInterval(t keyring.Timing) time.Duration { return min(time.Second, t.SnapshotTTL/4) }
 
-// firstLook explains why a store was refused before anything was served from it.
-func firstLook(ctx context.Context, err error, cfg *config.Config, store *sqlstore.Store, anchor *keyring.Anchor) error {
+// firstLook explains why a store was refused before anything was done with it.
+func firstLook(ctx context.Context, err error, cfg *config.Config, store *sqlstore.Store, anchor *keyring.Anchor) *cli.Failure {
 	if !errors.Is(err, keyring.ErrRollback) {
 		return storeFailure(err, cfg)
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -63,7 +64,7 @@ func (a *app) verifyStore(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return storeFailure(err, cfg)
 	}
-	agrees, err := a.compareAnchor(ctx, cfg, store, report.Position)
+	agrees, err := a.compareAnchor(ctx, cfg, store)
 	if err != nil {
 		return err
 	}
@@ -77,8 +78,8 @@ func (a *app) verifyStore(ctx context.Context, cfg *config.Config) error {
 }
 
 // compareAnchor holds the store against the anchor, as a server does when it starts.
-func (a *app) compareAnchor(ctx context.Context, cfg *config.Config, store *sqlstore.Store, at keyring.Position) (string, error) {
-	anchor, err := openAnchor(cfg)
+func (a *app) compareAnchor(ctx context.Context, cfg *config.Config, store *sqlstore.Store) (string, error) {
+	anchor, err := agreeingAnchor(ctx, cfg, store)
 	if errors.Is(err, keyring.ErrNoAnchor) {
 		a.warn("warning: there is no anchor at %s, so nothing tells whether this is an old copy.", cfg.Store.Anchor)
 		return "", nil
@@ -86,14 +87,24 @@ func (a *app) compareAnchor(ctx context.Context, cfg *config.Config, store *sqls
 	if err != nil {
 		return "", err
 	}
-	_, err = store.Changes(ctx, anchor.Position())
-	switch {
-	case errors.Is(err, keyring.ErrRollback), err == nil && anchor.Store() != store.ID():
-		return "", wentBack(err, cfg, store.ID(), at, anchor)
-	case err != nil:
-		return "", storeFailure(err, cfg)
-	}
 	return "agrees, " + anchor.Position().String(), nil
+}
+
+// agreeingAnchor opens the anchor and asks whether the store's history leads on from its position. The error is a failure
+// for people, and then there is no anchor that may follow this store.
+func agreeingAnchor(ctx context.Context, cfg *config.Config, store *sqlstore.Store) (*keyring.Anchor, error) {
+	anchor, err := openAnchor(cfg)
+	if err != nil {
+		return nil, err
+	}
+	_, err = store.Changes(ctx, anchor.Position())
+	if err == nil && anchor.Store() != store.ID() {
+		err = keyring.ErrRollback
+	}
+	if err != nil {
+		return nil, firstLook(ctx, err, cfg, store, anchor)
+	}
+	return anchor, nil
 }
 
 // wholeStore reads everything, unverified against any anchor.
@@ -124,13 +135,14 @@ func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confir
 		return err
 	}
 	seen := anchor.Position()
-	impact := offlineImpact(snap, keyring.Reach{Kind: keyring.All}, "")
-	code := cli.ConfirmCode(impact.GetKeys(), cli.Digest("adopt", snap.Store, snap.Position.String(), seen.String()))
+	impact := keyring.ImpactOf(snap, keyring.Reach{Kind: keyring.All}, "", time.Now())
+	keys, rings := keyring.CountKeys(impact.Fallen), int64(len(impact.Fallen))
+	code := cli.ConfirmCode(keys, cli.Digest("adopt", snap.Store, snap.Position.String(), seen.String()))
 	again := "intaglio store adopt --config " + cli.ShellQuote(cfg.Path) + " --reason " + shown(reason)
 	if confirm == "" {
 		fmt.Fprintf(a.stdout, "DRY RUN. Nothing has been changed.\n\n")
 		cli.Facts(a.stdout, "store", snap.Store+" at "+snap.Position.String(), "anchor", "store "+anchor.Store()+" at "+seen.String(),
-			"REVOKED", cli.Count(impact.GetKeys(), "key")+" in "+cli.Count(impact.GetRings(), "ring")+": every one that this copy knows",
+			"REVOKED", cli.Count(keys, "key")+" in "+cli.Count(rings, "ring")+": every one that this copy knows",
 			"THEN", "the revision goes past "+cli.Number(int64(max(seen.Revision, snap.Position.Revision)))+", and the anchor follows it",
 			"LOST", "rings, grants and keys written after this copy was made. Grants deleted since are back: look at them")
 		fmt.Fprintf(a.stdout, "\nStop every server of this store first. To do it:\n  %s --confirm %s\n", again, code)
@@ -151,7 +163,7 @@ func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confir
 		f.Code, f.Next = cli.Left, "Move the anchor away, then:  intaglio store anchor --config "+cli.ShellQuote(cfg.Path)
 		return f
 	}
-	fmt.Fprintf(a.stdout, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", snap.Store, to, cli.Count(impact.GetKeys(), "key"))
+	fmt.Fprintf(a.stdout, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", snap.Store, to, cli.Count(keys, "key"))
 	fmt.Fprintf(a.stdout, "next:    look at the grants once a server runs:  intaglio grant list\n")
 	return nil
 }

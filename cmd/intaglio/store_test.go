@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -197,6 +198,55 @@ func TestRevokeAllOnTheStore(t *testing.T) {
 			t.Fatal("the running server did not obey within its snapshot TTL")
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestRevokeOnARestoredStore: a cut on an old copy is made, and does not make that copy look like the real store. The brake
+// works without an anchor too.
+func TestRevokeOnARestoredStore(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, cfg, _ := stopped(t, c)
+	db, backup, anchor := filepath.Join(dir, "intaglio.db"), filepath.Join(dir, "backup.db"), filepath.Join(dir, "anchor")
+	copyFile(t, db, backup)
+	ring := []string{"revoke", "ring", "demo/access", "--store", cfg, "--reason", "x"}
+	cut := func(want cli.Code) result {
+		t.Helper()
+		return c.must(want, "", append(ring, "--confirm", code(t, c.must(cli.Done, "", ring...)))...)
+	}
+	r := c.must(cli.Done, "", "revoke", "key", "demo/access/1", "--store", cfg, "-o", "name")
+	key := []string{"revoke", "key", "demo/access/1", "--store", cfg, "--reason", "stolen", "--confirm", strings.TrimSpace(r.stdout), "-o", "json"}
+	var op struct{ Name, State, CutRevision, Keys string }
+	if err := json.Unmarshal([]byte(c.must(cli.Done, "", key...).stdout), &op); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(op.Name, "operations/") || op.State != "STATE_CUT" || op.CutRevision == "" || op.Keys != "1" {
+		t.Errorf("the answer for machines: %+v", op)
+	}
+	seen, err := os.ReadFile(anchor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, backup, db)
+	for range 4 { // below the anchor's revision, at it, and past it
+		if dry := c.must(cli.Done, "", ring...); !strings.Contains(dry.stdout, "STORE_WENT_BACK") || !strings.Contains(dry.stderr, "STORE_WENT_BACK") {
+			t.Errorf("the dry run hides that the store went back:\n%s%s", dry.stdout, dry.stderr)
+		}
+		r := cut(cli.Left)
+		if !strings.Contains(r.stdout, "REVOKED") || !strings.Contains(r.stderr, "[STORE_WENT_BACK]") || !strings.Contains(r.stderr, "intaglio store adopt") {
+			t.Errorf("the cut hides that the store went back:\n%s%s", r.stdout, r.stderr)
+		}
+		c.serveRefused(dir, "STORE_WENT_BACK")
+		if now, err := os.ReadFile(anchor); err != nil || string(now) != string(seen) {
+			t.Fatalf("the anchor followed a store that went back: %v\n%s", err, now)
+		}
+	}
+	os.Remove(anchor)
+	if r := cut(cli.Left); !strings.Contains(r.stderr, "[ANCHOR_MISSING]") {
+		t.Errorf("a cut without an anchor:\n%s", r.stderr)
+	}
+	if _, err := os.Lstat(anchor); err == nil {
+		t.Error("the brake made an anchor")
 	}
 }
 
