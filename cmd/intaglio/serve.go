@@ -69,6 +69,11 @@ type bound struct {
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, ready func(context.Context, bound) error) (err error) {
 	ballast := make([]byte, gcBallast)
 	defer runtime.KeepAlive(ballast)
+	lock, err := lockStore(cfg)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	store, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
