@@ -84,9 +84,12 @@ func (s *devState) makeDir() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fileFailure(err, "cannot make the folder for the state", s.dir)
 	}
-	info, err := os.Stat(s.dir)
+	info, err := os.Lstat(s.dir)
 	if err != nil {
 		return fileFailure(err, "cannot look at the folder for the state", s.dir)
+	}
+	if err := guardDir(info, s.dir); err != nil {
+		return err
 	}
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
@@ -95,12 +98,8 @@ func (s *devState) makeDir() error {
 	if err != nil {
 		return fileFailure(err, "cannot look at the folder for the state", s.dir)
 	}
-	if _, err := os.Stat(s.path("lock")); err != nil && len(entries) > 0 {
-		return &cli.Failure{
-			What: "will not keep keys in " + s.dir, Reason: "FILE_EXPOSED", Code: cli.Failed,
-			Why:  "others than you can look into it, and it holds other things already",
-			Next: "Name a folder of its own, which need not exist:  intaglio dev --dir DIR",
-		}
+	if _, err := os.Lstat(s.path("lock")); err != nil && len(entries) > 0 {
+		return exposedDir(s.dir, "others than you can look into it, and it holds other things already")
 	}
 	if err := os.Chmod(s.dir, 0o700); err != nil {
 		return fileFailure(err, "cannot make the folder for the state yours alone", s.dir)
@@ -108,17 +107,37 @@ func (s *devState) makeDir() error {
 	return nil
 }
 
-func (s *devState) takeLock() error {
-	f, err := os.OpenFile(s.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fileFailure(err, "cannot lock the state", s.path("lock"))
+// guardDir refuses a folder into which others can have put something: what lies there decides what this server trusts.
+func guardDir(info fs.FileInfo, dir string) error {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return exposedDir(dir, "it is no folder, but a link or a file")
+	case !ok || int(owner.Uid) != os.Geteuid():
+		return exposedDir(dir, "it belongs to somebody else")
+	case info.Mode().Perm()&0o022 != 0:
+		return exposedDir(dir, "others than you can write into it, and may have done so")
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
+	return nil
+}
+
+func exposedDir(dir, why string) error {
+	return &cli.Failure{
+		What: "will not keep keys in " + dir, Reason: "FILE_EXPOSED", Code: cli.Failed, Why: why,
+		Next: "Name a folder of its own, which need not exist:  intaglio dev --dir DIR",
+	}
+}
+
+func (s *devState) takeLock() error {
+	f, err := lockFile(s.path("lock"))
+	if errors.Is(err, errLocked) {
 		return &cli.Failure{
 			What: "another intaglio dev runs on " + s.dir, Reason: "STATE_IN_USE", Code: cli.Conflict, Cause: err,
 			Why: "two servers that make keys for one trial folder would surprise each other", Next: "Use that one, stop it, or name another folder:  intaglio dev --dir DIR",
 		}
+	}
+	if err != nil {
+		return fileFailure(err, "cannot lock the state", s.path("lock"))
 	}
 	s.lock = f
 	return nil
@@ -187,12 +206,19 @@ func writeWhole(path string, text []byte) error {
 	return os.Rename(f.Name(), path)
 }
 
-// store makes the store the first time, with an issuer, a ring, and grants for both clients.
+// store makes the store the first time, with an issuer, a ring, and grants for both clients. It is there once its anchor is: a
+// start that was killed leaves a database without a table, or none, and no anchor. A whole store without an anchor is left
+// for the server to refuse.
 func (s *devState) store(ctx context.Context) error {
-	if _, err := os.Lstat(s.cfg.Store.Path); err == nil {
+	_, storeErr := os.Lstat(s.cfg.Store.Path)
+	_, anchorErr := os.Lstat(s.cfg.Store.Anchor)
+	if storeErr == nil && anchorErr == nil {
 		return nil
 	}
 	_, err := makeStore(ctx, s.cfg, demoRows(now()))
+	if errors.Is(err, keyring.ErrRefused) {
+		return nil
+	}
 	return err
 }
 

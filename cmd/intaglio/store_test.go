@@ -1,11 +1,15 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -247,6 +251,108 @@ func TestRevokeOnARestoredStore(t *testing.T) {
 	}
 	if _, err := os.Lstat(anchor); err == nil {
 		t.Error("the brake made an anchor")
+	}
+}
+
+// TestOneServer: a store has one server at a time, and any number of verbs that work beside it.
+func TestOneServer(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, cfg, _ := stopped(t, c)
+	edit(t, cfg, "127.0.0.1:7443", "127.0.0.1:0")
+	edit(t, cfg, "127.0.0.1:7480", "127.0.0.1:0")
+	lock := filepath.Join(dir, "intaglio.db.serving")
+	other := filepath.Join(t.TempDir(), "same.db")
+	if err := os.Symlink(filepath.Join(dir, "intaglio.db"), other); err != nil {
+		t.Fatal(err)
+	}
+	second := filepath.Join(dir, "second.yaml")
+	copyFile(t, cfg, second)
+	edit(t, second, "path: intaglio.db", "path: "+other)
+
+	p := c.startDev(dir)
+	for _, path := range []string{cfg, second} {
+		if r := c.refused(cli.Conflict, "STORE_IN_USE", "", "serve", "--config", path); !strings.Contains(r.stderr, lock) || !strings.Contains(r.stderr, "one server") {
+			t.Errorf("the refusal does not say why:\n%s", r.stderr)
+		}
+	}
+	if info, err := os.Stat(lock); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the lock: %v, %v", info, err)
+	}
+	c.must(cli.Done, "", "store", "verify", "--config", cfg)
+	c.must(cli.Done, "", "key", "rewrap", "--config", cfg)
+	p.stop()
+	c.startDev(dir).stop() // the file stays, the lock does not
+}
+
+// TestDevFolder: the folder is one that nobody else can have put anything into.
+func TestDevFolder(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	for _, mode := range []os.FileMode{0o770, 0o702} {
+		dir := filepath.Join(t.TempDir(), "shared")
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, mode)); err != nil {
+			t.Fatal(err)
+		}
+		c.serveRefused(dir, "FILE_EXPOSED")
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+			t.Errorf("something was put into a folder of mode %o: %v, %v", mode, entries, err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	c.serveRefused(link, "FILE_EXPOSED")
+	if err := guardDir(ownedBy{uid: uint32(os.Geteuid()) + 1, mode: fs.ModeDir | 0o700}, "dir"); err == nil {
+		t.Error("another user's folder was taken")
+	}
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.startDev(open).stop() // empty, and nobody else's: it is closed first
+	if info, err := os.Stat(open); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	}
+}
+
+// ownedBy is what Lstat says of somebody's folder.
+type ownedBy struct {
+	fs.FileInfo
+	uid  uint32
+	mode fs.FileMode
+}
+
+func (o ownedBy) Mode() fs.FileMode { return o.mode }
+func (o ownedBy) IsDir() bool       { return o.mode.IsDir() }
+func (o ownedBy) Sys() any          { return &syscall.Stat_t{Uid: o.uid} }
+
+// TestDevAfterACrash: a start that was killed while it made the store is made up for by the next one.
+func TestDevAfterACrash(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	dir, _, _ := stopped(t, c)
+	path := filepath.Join(dir, "intaglio.db")
+	for name, leave := range map[string]func() error{
+		"an empty file": func() error { return os.WriteFile(path, nil, 0o600) },
+		"a database without a table": func() error {
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				return err
+			}
+			_, err = db.Exec("CREATE TABLE t (x); DROP TABLE t")
+			return errors.Join(err, db.Close())
+		},
+	} {
+		if err := errors.Join(os.Remove(path), os.Remove(filepath.Join(dir, "anchor")), leave()); err != nil {
+			t.Fatal(err)
+		}
+		p := c.startDev(dir)
+		if r := c.try(claims, "sign", "demo/access"); r.code != cli.Done {
+			t.Errorf("after %s: %s", name, r.stderr)
+		}
+		p.stop()
 	}
 }
 
