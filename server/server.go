@@ -81,7 +81,8 @@ func (s *Server) GRPC(config *tls.Config) *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(newIdentifying(config)),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.ChainUnaryInterceptor(s.edge),
+		grpc.UnaryInterceptor(s.edge),
+		grpc.StreamInterceptor(s.streamEdge),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -106,13 +107,24 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // edge is where every unary call enters and leaves: a panic becomes an error, and every error one of the closed list.
 func (s *Server) edge(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("a handler panicked", "method", info.FullMethod, "panic", p, "stack", string(debug.Stack()))
-			res, err = nil, fail(pb.Reason_REASON_INTERNAL, "the server failed while it answered; it has logged why")
-		}
 		if err != nil {
-			err = s.report(info.FullMethod, err)
+			res, err = nil, s.report(info.FullMethod, err)
 		}
 	}()
+	defer s.recovering(info.FullMethod, &err)
 	return next(ctx, req)
+}
+
+// streamEdge is where every stream does: health's Watch, and reflection. Their errors are their own.
+func (s *Server) streamEdge(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer s.recovering(info.FullMethod, &err)
+	return next(srv, stream)
+}
+
+// recovering, deferred, turns a panic into the error of what it happened in, so that one bad call costs no other.
+func (s *Server) recovering(method string, err *error) {
+	if p := recover(); p != nil {
+		s.log.Error("a handler panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+		*err = fail(pb.Reason_REASON_INTERNAL, "the server failed while it answered; it has logged why")
+	}
 }

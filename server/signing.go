@@ -80,13 +80,19 @@ func (s *signing) BatchSignTokens(ctx context.Context, req *pb.BatchSignTokensRe
 
 func (s *signing) batchItem(ctx context.Context, req *pb.SignTokenRequest) *pb.BatchSignTokensResponse_Result {
 	began := time.Now()
-	res, err := s.signOne(ctx, req)
+	res, err := s.signItem(ctx, req)
 	s.metrics.signed(time.Since(began), err)
 	if err != nil {
 		st := asFault(s.report("BatchSignTokens item", err)).status()
 		return &pb.BatchSignTokensResponse_Result{Result: &pb.BatchSignTokensResponse_Result_Error{Error: st.Proto()}}
 	}
 	return &pb.BatchSignTokensResponse_Result{Result: &pb.BatchSignTokensResponse_Result_Token{Token: res}}
+}
+
+// signItem is signOne in a goroutine that nobody else guards.
+func (s *signing) signItem(ctx context.Context, req *pb.SignTokenRequest) (res *pb.SignTokenResponse, err error) {
+	defer s.recovering("BatchSignTokens item", &err)
+	return s.signOne(ctx, req)
 }
 
 // each calls do for 0 to n-1, at most batchWorkers at a time.
