@@ -56,7 +56,7 @@ var rooms = map[string]room{
 	"cmd/intaglio/...": {
 		own: []string{"*"},
 		foreign: slices.Concat(grpc, metrics, []string{
-			"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "github.com/mattn/go-isatty", "github.com/google/uuid",
+			"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "github.com/mattn/go-isatty", "github.com/google/uuid", "golang.org/x/net/netutil",
 		}),
 	},
 

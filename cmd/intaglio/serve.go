@@ -159,6 +159,9 @@ func listen(cfg *config.Config) (*listeners, error) {
 		l.grpc.Close()
 		return nil, listenFailure(err, "listen.http", cfg.Listen.HTTP)
 	}
+	if l.grpc, l.http, err = limited(l.grpc, l.http); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 
@@ -181,7 +184,7 @@ func (l *listeners) answer(ctx context.Context, srv *server.Server, log *slog.Lo
 	g := srv.GRPC(l.callers)
 	h := &http.Server{
 		Handler: srv.HTTP(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		IdleTimeout: 15 * time.Second, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
