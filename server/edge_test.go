@@ -1,10 +1,16 @@
 package server
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/tap"
 
 	pb "intaglio.example/api/intagliov1"
 )
@@ -31,4 +37,39 @@ func TestPanicsStayWhereTheyAre(t *testing.T) {
 	err = w.server.streamEdge(nil, nil, &grpc.StreamServerInfo{FullMethod: "/test/Stream"}, func(any, grpc.ServerStream) error { panic("hunter2") })
 	refused(t, err, pb.Reason_REASON_INTERNAL, "")
 	is(t, "panics in the log", strings.Count(w.log.String(), "a handler panicked"), 3)
+}
+
+// TestNamelessAreMetAtTheDoor: a caller without a name is refused before the body of the call has come, whatever the call.
+func TestNamelessAreMetAtTheDoor(t *testing.T) {
+	w := newWorld(t)
+	c := w.as(nameless)
+	_, err := c.Check(t.Context(), &healthpb.HealthCheckRequest{})
+	refused(t, err, pb.Reason_REASON_CALLER_UNKNOWN, "")
+	_, err = w.as(stranger).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	no(t, err)
+
+	// A body larger than any message would be refused as such, if anybody looked at it.
+	_, err = c.SignToken(t.Context(), &pb.SignTokenRequest{Ring: demo, Claims: make([]byte, 2*maxMessage)})
+	refused(t, err, pb.Reason_REASON_CALLER_UNKNOWN, "")
+}
+
+// TestBodiesComeInGoodTime: a call whose body has not come in time ends; one whose body has come is left alone.
+func TestBodiesComeInGoodTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{}
+		known := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: callerInfo{principal: app, expires: time.Now().Add(time.Hour)}})
+		begin := func() context.Context {
+			ctx, err := s.greet(known, &tap.Info{})
+			no(t, err)
+			return ctx
+		}
+		slow, done := begin(), begin()
+		_, err := s.edge(done, nil, &grpc.UnaryServerInfo{}, func(context.Context, any) (any, error) { return nil, nil })
+		no(t, err)
+		time.Sleep(receiveTime - time.Millisecond)
+		no(t, slow.Err())
+		time.Sleep(2 * time.Millisecond)
+		is(t, "the slow one has ended", slow.Err() != nil, true)
+		is(t, "the other has not", done.Err() == nil, true)
+	})
 }

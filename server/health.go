@@ -25,7 +25,8 @@ func (s *Server) ready() error {
 	return nil
 }
 
-// health is grpc.health.v1.Health for the server as a whole. Any client with a certificate may ask.
+// health is grpc.health.v1.Health for the server as a whole. Any client whose certificate names
+// somebody may ask.
 type health struct {
 	healthpb.UnimplementedHealthServer
 	*Server

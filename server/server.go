@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/tap"
 
 	pb "intaglio.example/api/intagliov1"
 	"intaglio.example/backends"
@@ -63,7 +64,7 @@ func New(c Config) *Server {
 const (
 	maxMessage     = 1<<20 + 64<<10
 	maxHeaders     = 16 << 10
-	maxStreams     = 1024
+	maxStreams     = 256
 	minClientPings = 10 * time.Second
 
 	// A connection is renewed now and then, so that a certificate that was renewed or taken away is looked at again.
@@ -81,6 +82,7 @@ func (s *Server) GRPC(config *tls.Config) *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(newIdentifying(config)),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.InTapHandle(s.greet),
 		grpc.UnaryInterceptor(s.edge),
 		grpc.StreamInterceptor(s.streamEdge),
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -104,6 +106,29 @@ func (s *Server) GRPC(config *tls.Config) *grpc.Server {
 // Drain makes the server say that it is not ready, so that callers go elsewhere. Calls are still answered.
 func (s *Server) Drain() { s.draining.Store(true) }
 
+// receiveTime is how long a request may take to arrive once it has begun.
+const receiveTime = 10 * time.Second
+
+// receiving is the key of the timer in a call's context that ends the call unless it is stopped.
+type receiving struct{}
+
+// greet meets a call when its headers have come, before anything of its body takes memory: who has no name goes no further, and
+// who has one must send the body in good time. It runs on the connection's own goroutine and must never wait.
+func (s *Server) greet(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if _, err := principal(ctx); err != nil {
+		return ctx, s.report(info.FullMethodName, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	return context.WithValue(ctx, receiving{}, time.AfterFunc(receiveTime, cancel)), nil
+}
+
+// received says that the body of a call has come; a stream's comes in its own time.
+func received(ctx context.Context) {
+	if timer, ok := ctx.Value(receiving{}).(*time.Timer); ok {
+		timer.Stop()
+	}
+}
+
 // edge is where every unary call enters and leaves: a panic becomes an error, and every error one of the closed list.
 func (s *Server) edge(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
 	defer func() {
@@ -112,12 +137,14 @@ func (s *Server) edge(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		}
 	}()
 	defer s.recovering(info.FullMethod, &err)
+	received(ctx)
 	return next(ctx, req)
 }
 
 // streamEdge is where every stream does: health's Watch, and reflection. Their errors are their own.
 func (s *Server) streamEdge(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	defer s.recovering(info.FullMethod, &err)
+	received(stream.Context())
 	return next(srv, stream)
 }
 
