@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,11 +124,11 @@ func (a *app) rewrap(ctx context.Context, path string) error {
 		return err
 	}
 	var done []rewrapped
-	for _, b := range cfg.Backends {
-		r := rewrapped{Backend: b.Name}
-		if r.Moved, r.Already, err = software[b.Name].Rewrap(ctx, nil); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(software)) {
+		r := rewrapped{Backend: name}
+		if r.Moved, r.Already, err = software[name].Rewrap(ctx, nil); err != nil {
 			f := backendFailure(err, cfg)
-			f.What = "cannot seal every key of backend " + b.Name + " anew"
+			f.What = "cannot seal every key of backend " + name + " anew"
 			return f
 		}
 		done = append(done, r)

@@ -58,6 +58,9 @@ func openAnchor(cfg *config.Config) (*keyring.Anchor, error) {
 func openSoftware(ctx context.Context, cfg *config.Config, store *sqlstore.Store) (map[string]*software.Backend, error) {
 	named := map[string]*software.Backend{}
 	for _, b := range cfg.Backends {
+		if b.Type != "software" {
+			continue
+		}
 		var keks []software.KEK
 		for _, path := range b.KEKs {
 			kek, err := software.ReadKEK(path)
