@@ -71,7 +71,7 @@ func everyVerb() []keyring.Verb {
 // now is the time as the store writes it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
-// madeStore is what makeStore made.
+// madeStore is a store that this machine trusts from now on, at that position.
 type madeStore struct {
 	Store    string           `json:"store"`
 	Position keyring.Position `json:"position"`

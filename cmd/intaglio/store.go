@@ -140,13 +140,15 @@ func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confir
 	code := cli.ConfirmCode(keys, cli.Digest("adopt", snap.Store, snap.Position.String(), seen.String()))
 	again := "intaglio store adopt --config " + cli.ShellQuote(cfg.Path) + " --reason " + shown(reason)
 	if confirm == "" {
-		fmt.Fprintf(a.stdout, "DRY RUN. Nothing has been changed.\n\n")
-		cli.Facts(a.stdout, "store", snap.Store+" at "+snap.Position.String(), "anchor", "store "+anchor.Store()+" at "+seen.String(),
-			"REVOKED", cli.Count(keys, "key")+" in "+cli.Count(rings, "ring")+": every one that this copy knows",
-			"THEN", "the revision goes past "+cli.Number(int64(max(seen.Revision, snap.Position.Revision)))+", and the anchor follows it",
-			"LOST", "rings, grants and keys written after this copy was made. Grants deleted since are back: look at them")
-		fmt.Fprintf(a.stdout, "\nStop every server of this store first. To do it:\n  %s --confirm %s\n", again, code)
-		return nil
+		dry := storeDryRun{Store: snap.Store, Position: snap.Position, Anchor: &seen, Keys: keys, Rings: rings, Confirm: code}
+		return a.printer().Value(dry, []string{code}, func(w io.Writer) {
+			fmt.Fprintf(w, "DRY RUN. Nothing has been changed.\n\n")
+			cli.Facts(w, "store", snap.Store+" at "+snap.Position.String(), "anchor", "store "+anchor.Store()+" at "+seen.String(),
+				"REVOKED", cli.Count(keys, "key")+" in "+cli.Count(rings, "ring")+": every one that this copy knows",
+				"THEN", "the revision goes past "+cli.Number(int64(max(seen.Revision, snap.Position.Revision)))+", and the anchor follows it",
+				"LOST", "rings, grants and keys written after this copy was made. Grants deleted since are back: look at them")
+			fmt.Fprintf(w, "\nStop every server of this store first. To do it:\n  %s --confirm %s\n", again, code)
+		})
 	}
 	if reason == "" {
 		return cli.Misused("intaglio store adopt needs --reason", "Say why:  %s --confirm %s", again, confirm)
@@ -154,7 +156,8 @@ func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confir
 	if confirm != code {
 		return codeFailure("adopt the store", confirm, again)
 	}
-	to, err := store.Adopt(ctx, seen, uuid.NewString(), localActor(), reason, now())
+	operation := uuid.NewString()
+	to, err := store.Adopt(ctx, seen, operation, localActor(), reason, now())
 	if err != nil {
 		return storeFailure(err, cfg)
 	}
@@ -163,9 +166,30 @@ func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confir
 		f.Code, f.Next = cli.Left, "Move the anchor away, then:  intaglio store anchor --config "+cli.ShellQuote(cfg.Path)
 		return f
 	}
-	fmt.Fprintf(a.stdout, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", snap.Store, to, cli.Count(keys, "key"))
-	fmt.Fprintf(a.stdout, "next:    look at the grants once a server runs:  intaglio grant list\n")
-	return nil
+	done := adoptedStore{Store: snap.Store, Position: to, Operation: operation, Keys: keys, Rings: rings}
+	return a.printer().Value(done, []string{snap.Store}, func(w io.Writer) {
+		fmt.Fprintf(w, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", snap.Store, to, cli.Count(keys, "key"))
+		fmt.Fprintf(w, "next:    look at the grants once a server runs:  intaglio grant list\n")
+	})
+}
+
+// storeDryRun is what adopting a store, or trusting it, would do.
+type storeDryRun struct {
+	Store    string            `json:"store"`
+	Position keyring.Position  `json:"position"`
+	Anchor   *keyring.Position `json:"anchor,omitempty"` // what it goes past
+	Keys     int64             `json:"keys"`             // that would be revoked
+	Rings    int64             `json:"rings"`
+	Confirm  string            `json:"confirm"`
+}
+
+// adoptedStore is what came of it.
+type adoptedStore struct {
+	Store     string           `json:"store"`
+	Position  keyring.Position `json:"position"`
+	Operation string           `json:"operation"`
+	Keys      int64            `json:"keys"`
+	Rings     int64            `json:"rings"`
 }
 
 // codeFailure is a confirmation of something else than what would happen now.
@@ -215,11 +239,13 @@ func (a *app) anchorStore(ctx context.Context, cfg *config.Config, confirm strin
 	code := cli.ConfirmCode(int64(report.Position.Revision), cli.Digest("anchor", report.Store, report.Position.String()))
 	again := "intaglio store anchor --config " + cli.ShellQuote(cfg.Path)
 	if confirm == "" {
-		fmt.Fprintf(a.stdout, "DRY RUN. Nothing has been written.\n\n")
-		cli.Facts(a.stdout, "store", report.Store, "TRUSTED", report.Position.String()+", as it stands in the database now",
-			"LOST", "the memory of anything later: if this is an old copy, keys revoked since are trusted again")
-		fmt.Fprintf(a.stdout, "\nCompare the position with another server's anchor. To trust it:\n  %s --confirm %s\n", again, code)
-		return nil
+		dry := storeDryRun{Store: report.Store, Position: report.Position, Confirm: code}
+		return a.printer().Value(dry, []string{code}, func(w io.Writer) {
+			fmt.Fprintf(w, "DRY RUN. Nothing has been written.\n\n")
+			cli.Facts(w, "store", report.Store, "TRUSTED", report.Position.String()+", as it stands in the database now",
+				"LOST", "the memory of anything later: if this is an old copy, keys revoked since are trusted again")
+			fmt.Fprintf(w, "\nCompare the position with another server's anchor. To trust it:\n  %s --confirm %s\n", again, code)
+		})
 	}
 	if confirm != code {
 		return codeFailure("make the anchor", confirm, again)
@@ -227,8 +253,9 @@ func (a *app) anchorStore(ctx context.Context, cfg *config.Config, confirm strin
 	if _, err := keyring.CreateAnchor(cfg.Store.Anchor, report.Store, report.Position); err != nil {
 		return fileFailure(err, "cannot make the anchor", cfg.Store.Anchor)
 	}
-	fmt.Fprintf(a.stdout, "anchor %s trusts store %s at %v\n", cfg.Store.Anchor, report.Store, report.Position)
-	return nil
+	return a.printer().Value(madeStore{report.Store, report.Position}, []string{report.Store}, func(w io.Writer) {
+		fmt.Fprintf(w, "anchor %s trusts store %s at %v\n", cfg.Store.Anchor, report.Store, report.Position)
+	})
 }
 
 // shown is a reason as it stands in a command to repeat.

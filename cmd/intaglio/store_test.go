@@ -15,6 +15,7 @@ import (
 
 	"intaglio.example/backends/software"
 	"intaglio.example/cmd/intaglio/internal/cli"
+	"intaglio.example/cmd/intaglio/internal/config"
 	"intaglio.example/internal/secret"
 )
 
@@ -56,6 +57,14 @@ func code(t *testing.T, r result) string {
 	return m[1]
 }
 
+// decode reads what was printed for machines.
+func decode(t *testing.T, r result, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(r.stdout), into); err != nil {
+		t.Fatalf("%v in\n%s", err, r.stdout)
+	}
+}
+
 // TestWentBack: a backup is put in the place of the database. It is refused, adopted, and then trusts none of its keys.
 func TestWentBack(t *testing.T) {
 	t.Parallel()
@@ -80,7 +89,24 @@ func TestWentBack(t *testing.T) {
 	c.serveRefused(dir, "STORE_WENT_BACK") // the dry run changed nothing
 	c.refused(cli.Conflict, "IMPACT_CHANGED", "", "store", "adopt", "--config", cfg, "--reason", "restored", "--confirm", "99-ABCD")
 	c.refused(cli.Usage, "USAGE", "", "store", "adopt", "--config", cfg, "--confirm", code(t, dry))
-	c.must(cli.Done, "", "store", "adopt", "--config", cfg, "--reason", "restored", "--confirm", code(t, dry))
+	var would struct {
+		Store, Confirm string
+		Keys           int
+		Anchor         struct{ Revision int }
+	}
+	decode(t, c.must(cli.Done, "", "store", "adopt", "--config", cfg, "-o", "json"), &would)
+	if would.Confirm != code(t, dry) || would.Keys != 1 || would.Anchor.Revision == 0 {
+		t.Errorf("the dry run for machines: %+v", would)
+	}
+	var did struct {
+		Store, Operation string
+		Keys             int
+		Position         struct{ Revision int }
+	}
+	decode(t, c.must(cli.Done, "", "store", "adopt", "--config", cfg, "--reason", "restored", "--confirm", would.Confirm, "-o", "json"), &did)
+	if did.Store != would.Store || did.Operation == "" || did.Keys != 1 || did.Position.Revision <= would.Anchor.Revision {
+		t.Errorf("the answer for machines: %+v", did)
+	}
 	c.must(cli.Done, "", "store", "verify", "--config", cfg)
 
 	p = c.startDev(dir)
@@ -112,10 +138,15 @@ func TestGuards(t *testing.T) {
 		if r := c.serveRefused(dir, "ANCHOR_MISSING"); !strings.Contains(r.stderr, "intaglio store anchor") {
 			t.Errorf("no way out: %s", r.stderr)
 		}
-		dry := c.must(cli.Done, "", "store", "anchor", "--config", cfg)
+		var dry struct{ Confirm string }
+		decode(t, c.must(cli.Done, "", "store", "anchor", "--config", cfg, "-o", "json"), &dry)
 		c.serveRefused(dir, "ANCHOR_MISSING")
 		c.refused(cli.Conflict, "IMPACT_CHANGED", "", "store", "anchor", "--config", cfg, "--confirm", "1-0000")
-		c.must(cli.Done, "", "store", "anchor", "--config", cfg, "--confirm", code(t, dry))
+		var trusted struct{ Store string }
+		decode(t, c.must(cli.Done, "", "store", "anchor", "--config", cfg, "--confirm", dry.Confirm, "-o", "json"), &trusted)
+		if trusted.Store == "" {
+			t.Error("the answer for machines names no store")
+		}
 		c.must(cli.Done, "", "store", "verify", "--config", cfg)
 	})
 	aside("anchor", func() {
@@ -221,9 +252,7 @@ func TestRevokeOnARestoredStore(t *testing.T) {
 	r := c.must(cli.Done, "", "revoke", "key", "demo/access/1", "--store", cfg, "-o", "name")
 	key := []string{"revoke", "key", "demo/access/1", "--store", cfg, "--reason", "stolen", "--confirm", strings.TrimSpace(r.stdout), "-o", "json"}
 	var op struct{ Name, State, CutRevision, Keys string }
-	if err := json.Unmarshal([]byte(c.must(cli.Done, "", key...).stdout), &op); err != nil {
-		t.Fatal(err)
-	}
+	decode(t, c.must(cli.Done, "", key...), &op)
 	if !strings.HasPrefix(op.Name, "operations/") || op.State != "STATE_CUT" || op.CutRevision == "" || op.Keys != "1" {
 		t.Errorf("the answer for machines: %+v", op)
 	}
@@ -375,10 +404,30 @@ func TestRewrap(t *testing.T) {
 	}
 	c.must(cli.Done, claims, "sign", "demo/access")
 	p.stop()
+	onlySoftware(t, cfg)
 	edit(t, cfg, "- kek.key\n", "")
 	p = c.startDev(dir)
 	c.must(cli.Done, claims, "sign", "demo/access")
 	p.stop()
+}
+
+// onlySoftware: a backend of another kind has nothing to rewrap, and none stands in its place.
+func onlySoftware(t *testing.T, path string) {
+	t.Helper()
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Backends = append(cfg.Backends, config.Backend{Name: "other", Type: "remote"})
+	store, err := openStore(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	opened, err := openSoftware(t.Context(), cfg, store)
+	if _, ok := opened["other"]; err != nil || ok || len(opened) != 2 {
+		t.Errorf("opened %d backends, %v", len(opened), err)
+	}
 }
 
 func edit(t *testing.T, path, old, new string) {
