@@ -68,6 +68,7 @@ func (s *revocation) revoke(ctx context.Context, a *act, reach keyring.Reach, re
 		Operation: req.GetRequestId(), Reach: reach, Into: req.GetIntoBackend(),
 		Reason: req.GetReason(), Actor: caller, Time: s.now().UTC(),
 	}
+	snap, vain := s.inVain(ctx, snap, &c)
 	if known := findCutoff(snap, c.Operation); known != nil {
 		if !sameOrder(known, &c) {
 			return nil, reused(c.Operation)
@@ -81,12 +82,38 @@ func (s *revocation) revoke(ctx context.Context, a *act, reach keyring.Reach, re
 	if seen := req.GetImpactDigest(); seen != "" && seen != im.Digest() {
 		return nil, fail(pb.Reason_REASON_IMPACT_GREW, "other keys would fall than you saw: %d keys in %d rings by now; look again", keyring.CountKeys(im.Fallen), len(im.Fallen))
 	}
+	if vain {
+		return nil, fail(pb.Reason_REASON_KEY_STATE_WRONG, "nothing in reach is left to revoke: every key of %s is revoked already", reach)
+	}
 	if err := s.cut(ctx, &c); err != nil {
 		return nil, err
 	}
 	a.wrote = true
 	a.notes = append(a.notes, "revision", c.Revision, "keys", keyring.CountKeys(im.Fallen))
 	return s.confirm(ctx, snap, &c), nil
+}
+
+// inVain reports whether c would change nothing at all, retired keys and homes of rings included. Only a snapshot that was
+// read for the purpose may say so, and is returned: another replica may just have made a key, or have done this very
+// revocation. If none can be read the brake is pulled.
+func (s *revocation) inVain(ctx context.Context, snap *keyring.Snapshot, c *keyring.Cutoff) (*keyring.Snapshot, bool) {
+	if !changesNothing(snap, *c) {
+		return snap, false
+	}
+	newest, err := s.reread(ctx)
+	if err != nil {
+		return snap, false
+	}
+	return newest, changesNothing(newest, *c)
+}
+
+func changesNothing(snap *keyring.Snapshot, c keyring.Cutoff) bool {
+	c.Revision = snap.Position.Revision + 1
+	after := append(slices.Clip(snap.Cutoffs), c)
+	return !slices.ContainsFunc(snap.Lines(), func(l *keyring.Line) bool {
+		falls := func(k keyring.Key) bool { return c.Reach.Covers(l.Ring, &k) && !snap.Revoked(l.Ring, &k) }
+		return after.Home(l.Ring) != snap.Cutoffs.Home(l.Ring) || slices.ContainsFunc(l.Ring.Keys, falls)
+	})
 }
 
 // checkOrder holds what is asked against the form it must have.

@@ -199,6 +199,43 @@ func TestRevokeRepeats(t *testing.T) {
 	is(t, "successor lives", w.signer(demo) != nil, true)
 }
 
+// TestNothingLeftToRevoke: the same key cannot be felled twice, so nobody fills the store by asking. The first revocation,
+// repeated, still has its answer; a move elsewhere and a retired key are something left.
+func TestNothingLeftToRevoke(t *testing.T) {
+	w := newWorld(t)
+	w.stage(demo)
+	no(t, w.activate(demo))
+	w.stop()
+	first := order(scopeKey(demo + "/1")) // retiring
+	op, err := w.as(respond).Revoke(t.Context(), first)
+	no(t, err)
+	before := w.position()
+	_, err = w.as(respond).Revoke(t.Context(), order(scopeKey(demo+"/1")))
+	refused(t, err, pb.Reason_REASON_KEY_STATE_WRONG, "")
+	is(t, "position", w.position(), before)
+	again, err := w.as(respond).Revoke(t.Context(), first)
+	no(t, err)
+	is(t, "the repeat", again.GetCutRevision(), op.GetCutRevision())
+
+	move := order(scopeKey(demo + "/1"))
+	move.IntoBackend = "vault"
+	_, err = w.as(respond).Revoke(t.Context(), move)
+	no(t, err)
+	_, err = w.as(respond).Revoke(t.Context(), order(scopeRing(demo)))
+	no(t, err)
+	_, err = w.as(respond).Revoke(t.Context(), order(scopeRing(demo)))
+	refused(t, err, pb.Reason_REASON_KEY_STATE_WRONG, "")
+
+	// Another replica revokes by the same request, and this one does not know yet.
+	r := w.ring(demo).Clone()
+	storetest.Reserve(&r)
+	_, err = w.store.Swap(t.Context(), w.position(), keyring.Edit{Rings: []keyring.Ring{r}})
+	no(t, err)
+	fresh := order(scopeRing(demo)) // this replica knows of no key that is left
+	_, err = w.as(respond).Revoke(t.Context(), fresh)
+	no(t, err)
+}
+
 // TestImpactGrew: a key made after the preview stops the revocation, once.
 func TestImpactGrew(t *testing.T) {
 	w := newWorld(t)
