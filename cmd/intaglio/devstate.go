@@ -16,6 +16,7 @@ import (
 	"intaglio.example/cmd/intaglio/internal/cli"
 	"intaglio.example/cmd/intaglio/internal/client"
 	"intaglio.example/cmd/intaglio/internal/config"
+	"intaglio.example/cmd/intaglio/internal/durable"
 	"intaglio.example/cmd/intaglio/internal/filepki"
 	"intaglio.example/keyring"
 )
@@ -189,21 +190,7 @@ func writeDevConfig(path string) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(path, append([]byte("# Of intaglio dev. NOT FOR PRODUCTION. --grpc and --http go before listen.\n"), text...))
-}
-
-// writeWhole writes a file so that a reader finds all of it or none.
-func writeWhole(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already once it was renamed
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Write(path, append([]byte("# Of intaglio dev. NOT FOR PRODUCTION. --grpc and --http go before listen.\n"), text...), 0o600)
 }
 
 // store makes the store the first time, with an issuer, a ring, and grants for both clients. It is there once its anchor is: a
@@ -251,5 +238,5 @@ func (s *devState) publish(b bound) error {
 			return err
 		}
 	}
-	return writeWhole(s.path("endpoints.json"), fmt.Appendf(nil, "{\"grpc\":%q,\"http\":%q}\n", b.grpc, b.http))
+	return durable.Write(s.path("endpoints.json"), fmt.Appendf(nil, "{\"grpc\":%q,\"http\":%q}\n", b.grpc, b.http), 0o600)
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +14,7 @@ import (
 
 	"intaglio.example/cmd/intaglio/internal/cli"
 	"intaglio.example/cmd/intaglio/internal/config"
+	"intaglio.example/cmd/intaglio/internal/durable"
 	"intaglio.example/keyring"
 	"intaglio.example/keyring/sqlstore"
 )
@@ -210,14 +210,7 @@ func replaceAnchor(path, store string, at keyring.Position) error {
 	if _, err := keyring.CreateAnchor(fresh, store, at); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Rename(fresh, path)
 }
 
 func (a *app) anchorStore(ctx context.Context, cfg *config.Config, confirm string) error {

@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"intaglio.example/cmd/intaglio/internal/durable"
 )
 
 // A Context is a file that names one server and one identity. Relative paths in it are read from its own folder, so that a folder
@@ -76,7 +78,7 @@ func (c Context) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, text)
+	return durable.Write(path, text, 0o644)
 }
 
 // Find returns the context in effect: the file flag names, else the one INTAGLIO_CONTEXT names, else the one chosen with
@@ -153,19 +155,5 @@ func (k *Known) Use(path string) error {
 	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
 		return err
 	}
-	return replaceFile(k.path, text)
-}
-
-// replaceFile writes beside path and renames, so that a reader sees the old text or the new one.
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already once it was renamed
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Write(k.path, text, 0o644)
 }

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"time"
 
+	"intaglio.example/cmd/intaglio/internal/durable"
 	"intaglio.example/internal/secret"
 )
 
@@ -178,12 +179,8 @@ func (ca *CA) put(name string, key *ecdsa.PrivateKey, der []byte) error {
 	if err := secret.WriteFile(fresh, text); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, ca.keyPath(name)); err != nil {
+	if err := durable.Rename(fresh, ca.keyPath(name)); err != nil {
 		return err
 	}
-	freshCert := ca.certPath(name) + ".new"
-	if err := os.WriteFile(freshCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(freshCert, ca.certPath(name))
+	return durable.Write(ca.certPath(name), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
