@@ -11,6 +11,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "intaglio.example/api/intagliov1"
 )
@@ -72,4 +74,41 @@ func TestBodiesComeInGoodTime(t *testing.T) {
 		is(t, "the slow one has ended", slow.Err() != nil, true)
 		is(t, "the other has not", done.Err() == nil, true)
 	})
+}
+
+// TestUnknownFieldsAreRefused: a field that this server does not know could have been meant to forbid something.
+func TestUnknownFieldsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	unknown := func(m proto.Message) { m.ProtoReflect().SetUnknown([]byte{0xf8, 0x7f, 1}) } // field 2047, a varint
+	deep := func() *pb.SignTokenRequest {
+		ttl := durationpb.New(time.Minute)
+		unknown(ttl)
+		return &pb.SignTokenRequest{Ring: demo, Claims: claims(), Expiration: &pb.SignTokenRequest_Ttl{Ttl: ttl}}
+	}
+	shallow := &pb.SignTokenRequest{Ring: demo, Claims: claims()}
+	unknown(shallow)
+	check := func(err error, where string) {
+		t.Helper()
+		refused(t, err, pb.Reason_REASON_ARGUMENT_INVALID, "")
+		if err != nil && !strings.HasSuffix(err.Error(), "in "+where) {
+			t.Errorf("it does not name %s: %v", where, err)
+		}
+	}
+	c := w.as(app)
+	_, err := c.SignToken(t.Context(), shallow)
+	check(err, "intaglio.v1.SignTokenRequest")
+	_, err = c.SignToken(t.Context(), deep())
+	check(err, "google.protobuf.Duration")
+	_, err = c.BatchSignTokens(t.Context(), &pb.BatchSignTokensRequest{Requests: []*pb.SignTokenRequest{{}, deep()}})
+	check(err, "google.protobuf.Duration")
+}
+
+func BenchmarkUnknownIn(b *testing.B) {
+	req := (&pb.SignTokenRequest{Ring: demo, Claims: claims(), Expiration: &pb.SignTokenRequest_Ttl{Ttl: durationpb.New(time.Minute)}}).ProtoReflect()
+	b.ReportAllocs()
+	for b.Loop() {
+		if unknownIn(req) != "" {
+			b.Fatal("an unknown field")
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pb "intaglio.example/api/intagliov1"
 	"intaglio.example/backends"
@@ -138,7 +140,37 @@ func (s *Server) edge(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	}()
 	defer s.recovering(info.FullMethod, &err)
 	received(ctx)
+	if msg, ok := req.(proto.Message); ok {
+		if name := unknownIn(msg.ProtoReflect()); name != "" {
+			return nil, invalid("", "the request holds a field that this server does not know, in %s", name)
+		}
+	}
 	return next(ctx, req)
+}
+
+// unknownIn names the first message, of m and those in it, that has a field we do not know; empty when none has.
+func unknownIn(m protoreflect.Message) (name protoreflect.FullName) {
+	if len(m.GetUnknown()) > 0 {
+		return m.Descriptor().FullName()
+	}
+	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case field.IsMap() && field.MapValue().Message() != nil:
+			v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+				name = unknownIn(v.Message())
+				return name == ""
+			})
+		case field.IsMap() || field.Message() == nil:
+		case field.IsList():
+			for i := 0; i < v.List().Len() && name == ""; i++ {
+				name = unknownIn(v.List().Get(i).Message())
+			}
+		default:
+			name = unknownIn(v.Message())
+		}
+		return name == ""
+	})
+	return name
 }
 
 // streamEdge is where every stream does: health's Watch, and reflection. Their errors are their own.
