@@ -34,8 +34,13 @@ func idIn(field, id string) error {
 
 // ringIn reads the ring that field names: payments/access, or issuers/payments/rings/access.
 func ringIn(field, name string) (string, error) {
-	short, err := ringName(name)
-	if err != nil {
+	short := name
+	if rest, ok := strings.CutPrefix(name, "issuers/"); ok {
+		if issuer, ring, ok := strings.Cut(rest, "/rings/"); ok {
+			short = issuer + "/" + ring
+		}
+	}
+	if _, _, err := keyring.SplitRing(short); err != nil {
 		return "", invalid(field, "%s does not name a ring: payments/access, or issuers/payments/rings/access", quoted(name))
 	}
 	return short, nil
@@ -220,6 +225,17 @@ func planToProto(snap *keyring.Snapshot, ring *keyring.Ring, steps []rotation.St
 		}
 	}
 	return plan
+}
+
+func audiencesToProto(a keyring.Audiences) *pb.Audiences {
+	return &pb.Audiences{Exact: a.Exact, Prefixes: a.Prefixes, Any: a.Any}
+}
+
+func windowToProto(w keyring.Window) *pb.Window {
+	if w.NotBefore.IsZero() {
+		return nil
+	}
+	return &pb.Window{NotBefore: timestamppb.New(w.NotBefore), SignUntil: timestamppb.New(w.SignUntil), VerifyUntil: timestamppb.New(w.VerifyUntil)}
 }
 
 // longest is longer than any duration of a ring has reason to be, and short enough that sums of a few never overflow.

@@ -42,11 +42,9 @@ func (s *Server) keySet(snap *keyring.Snapshot, issuer *keyring.Issuer) (*keySet
 		return known, nil
 	}
 	set := &keySet{position: snap.Position, url: issuer.URL}
-	for _, line := range snap.Lines() {
-		if line.Issuer.Name == issuer.Name {
-			if err := s.publish(set, snap, line.Ring); err != nil {
-				return nil, err
-			}
+	for _, line := range snap.LinesOf(issuer.Name) {
+		if err := s.publish(set, snap, line.Ring); err != nil {
+			return nil, err
 		}
 	}
 	set.finish()
@@ -117,32 +115,25 @@ type keySetService struct {
 
 // GetKeySet returns an issuer's keys with their scope and windows, and the kids it has revoked.
 func (s *keySetService) GetKeySet(ctx context.Context, req *pb.GetKeySetRequest) (*pb.KeySet, error) {
-	name := strings.TrimPrefix(req.GetIssuer(), "issuers/")
-	if !keyring.ValidID(name) {
-		return nil, invalid("issuer", "issuer %q is not a valid name", req.GetIssuer())
+	name, err := issuerIn("issuer", req.GetIssuer())
+	if err != nil {
+		return nil, err
 	}
 	snap, _, err := s.admit(ctx, keyring.Verify, name+"/*")
 	if err != nil {
 		return nil, err
 	}
-	issuer, ok := snap.Issuer(name)
-	if !ok {
-		return nil, fail(pb.Reason_REASON_ISSUER_NOT_FOUND, "there is no issuer %s", name)
+	issuer, err := issuerOf(snap, name)
+	if err != nil {
+		return nil, err
 	}
 	set, err := s.keySet(snap, issuer)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.KeySet{
-		Issuer: "issuers/" + name, IssuerUri: set.url, Revision: int64(set.position.Revision),
+		Issuer: longIssuer(name), IssuerUri: set.url, Revision: int64(set.position.Revision),
 		Keys: set.keys, Revoked: set.revoked,
 		ReadTime: timestamppb.New(snap.Asked()), MaxStale: durationpb.New(snap.Timing.SnapshotTTL),
 	}, nil
-}
-
-func windowToProto(w keyring.Window) *pb.Window {
-	if w.NotBefore.IsZero() {
-		return nil
-	}
-	return &pb.Window{NotBefore: timestamppb.New(w.NotBefore), SignUntil: timestamppb.New(w.SignUntil), VerifyUntil: timestamppb.New(w.VerifyUntil)}
 }

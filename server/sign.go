@@ -48,18 +48,18 @@ func (s *Server) line(ring string) (*keyring.Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	line, ok := snap.Line(ring)
-	if !ok {
-		return nil, fail(pb.Reason_REASON_RING_NOT_FOUND, "there is no ring %s", ring)
-	}
-	return line, nil
+	return lineOf(snap, ring)
+}
+
+func noSigner(ring string) error {
+	return fail(pb.Reason_REASON_NO_SIGNER, "no key of ring %s can sign: each is revoked or not yet made", ring)
 }
 
 // signer is the snapshot's signer, unless its window or the scope it was reserved with forbids this token.
 func (s *Server) signer(line *keyring.Line, v vetted) (*keyring.Key, error) {
 	key := line.Signer
 	if key == nil {
-		return nil, fail(pb.Reason_REASON_NO_SIGNER, "no key of ring %s can sign: each is revoked or not yet made", v.ring)
+		return nil, noSigner(v.ring)
 	}
 	if !key.Window.Allows(s.now()) {
 		return nil, fail(pb.Reason_REASON_KEY_PAST_CAP, "key %s may sign from %s until %s only, and the ring has no other",

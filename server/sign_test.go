@@ -142,6 +142,21 @@ func TestClaimsRefused(t *testing.T) {
 	}
 }
 
+// TestStrangeNamesAreBounded: what a caller sends for a name comes back short and printable, before any grant is looked at.
+func TestStrangeNamesAreBounded(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("x\u202e", 2000)
+	_, err := w.as(stranger).SignToken(t.Context(), &pb.SignTokenRequest{Ring: long, Claims: claims()})
+	refused(t, err, pb.Reason_REASON_ARGUMENT_INVALID, "ring")
+	_, err2 := w.as(stranger).GetKeySet(t.Context(), &pb.GetKeySetRequest{Issuer: long})
+	refused(t, err2, pb.Reason_REASON_ARGUMENT_INVALID, "issuer")
+	for _, err := range []error{err, err2} {
+		if text := err.Error(); len(text) > 400 || strings.Contains(text, "\u202e") {
+			t.Errorf("%d bytes: %.200q", len(text), text)
+		}
+	}
+}
+
 func TestLifetimes(t *testing.T) {
 	w := newWorld(t)
 	sign := func(req *pb.SignTokenRequest) (time.Duration, error) {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -115,7 +114,7 @@ func (s *signing) GetSigner(ctx context.Context, req *pb.GetSignerRequest) (*pb.
 		return nil, err
 	}
 	if line.Signer == nil {
-		return nil, fail(pb.Reason_REASON_NO_SIGNER, "no key of ring %s can sign: each is revoked or not yet made", line.Ring.Name)
+		return nil, noSigner(line.Ring.Name)
 	}
 	r := line.Ring
 	return &pb.Signer{
@@ -127,7 +126,7 @@ func (s *signing) GetSigner(ctx context.Context, req *pb.GetSignerRequest) (*pb.
 
 // ringFor admits the caller to a ring and returns it. An unknown ring is told only to those who may do verb on its name.
 func (s *Server) ringFor(ctx context.Context, verb keyring.Verb, name string) (*keyring.Line, error) {
-	name, err := ringName(name)
+	name, err := ringIn("ring", name)
 	if err != nil {
 		return nil, err
 	}
@@ -135,26 +134,5 @@ func (s *Server) ringFor(ctx context.Context, verb keyring.Verb, name string) (*
 	if err != nil {
 		return nil, err
 	}
-	line, ok := snap.Line(name)
-	if !ok {
-		return nil, fail(pb.Reason_REASON_RING_NOT_FOUND, "there is no ring %s", name)
-	}
-	return line, nil
-}
-
-// ringName reads payments/access, or its long form issuers/payments/rings/access.
-func ringName(name string) (string, error) {
-	if rest, ok := strings.CutPrefix(name, "issuers/"); ok {
-		if issuer, ring, ok := strings.Cut(rest, "/rings/"); ok {
-			name = issuer + "/" + ring
-		}
-	}
-	if _, _, err := keyring.SplitRing(name); err != nil {
-		return "", invalid("ring", "%v", err)
-	}
-	return name, nil
-}
-
-func audiencesToProto(a keyring.Audiences) *pb.Audiences {
-	return &pb.Audiences{Exact: a.Exact, Prefixes: a.Prefixes, Any: a.Any}
+	return lineOf(snap, name)
 }
