@@ -41,6 +41,8 @@ type Server struct {
 	rotator  *rotation.Rotator
 	log      *slog.Logger
 	now      func() time.Time
+	start    time.Time            // by the wall clock
+	elapsed  func() time.Duration // since start, by the monotonic clock
 
 	reflection bool
 	public     publicKeys
@@ -58,6 +60,8 @@ func New(c Config) *Server {
 		store: c.Store, live: c.Live, backends: c.Backends, rotator: c.Rotator,
 		log: c.Log, now: c.Now, reflection: c.Reflection,
 	}
+	born := c.Now()
+	s.start, s.elapsed = born.Round(0), func() time.Duration { return c.Now().Sub(born) }
 	s.metrics = newMetrics(s)
 	return s
 }

@@ -61,7 +61,7 @@ func (s *Server) signer(line *keyring.Line, v vetted) (*keyring.Key, error) {
 	if key == nil {
 		return nil, noSigner(v.ring)
 	}
-	if !key.Window.Allows(s.now()) {
+	if !key.Window.Allows(s.vetoTime()) {
 		return nil, fail(pb.Reason_REASON_KEY_PAST_CAP, "key %s may sign from %s until %s only, and the ring has no other",
 			keyring.KeyID(v.ring, key.Serial), key.Window.NotBefore.Format(time.RFC3339), key.Window.SignUntil.Format(time.RFC3339))
 	}
@@ -109,7 +109,17 @@ func appendPayload(dst []byte, issuer, jti string, v vetted) []byte {
 // stillSigner is the second look: is key the signer of its ring as it stands now, and may it sign now?
 func (s *Server) stillSigner(line *keyring.Line, key *keyring.Key) bool {
 	now := line.Signer
-	return now != nil && now.Serial == key.Serial && now.Kid == key.Kid && now.Window.Allows(s.now())
+	return now != nil && now.Serial == key.Serial && now.Kid == key.Kid && now.Window.Allows(s.vetoTime())
+}
+
+// vetoTime is the time that a key's window is held against: the wall clock's, or what it would be had nobody set it since
+// this server started, if that is later. A clock set back brings no key back from beyond its cap.
+func (s *Server) vetoTime() time.Time {
+	wall, counted := s.now(), s.start.Add(s.elapsed())
+	if counted.After(wall) {
+		return counted
+	}
+	return wall
 }
 
 // publicKeys remembers parsed public keys by kid. A kid is a thumbprint, so an entry can never be wrong.

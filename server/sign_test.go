@@ -400,6 +400,35 @@ func TestHardCap(t *testing.T) {
 	refused(t, err, pb.Reason_REASON_KEY_PAST_CAP, "")
 }
 
+// TestCapSurvivesClockSetBack: a wall clock that is set back does not let a key sign that has reached its cap. One that
+// is set forward stops it early.
+func TestCapSurvivesClockSetBack(t *testing.T) {
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	key := &keyring.Key{Serial: 1, Kid: "k", Window: keyring.Window{NotBefore: start.Add(-time.Hour), SignUntil: start.Add(time.Hour), VerifyUntil: start.Add(2 * time.Hour)}}
+	line := &keyring.Line{Ring: &keyring.Ring{Name: demo}, Signer: key}
+	for name, row := range map[string]struct {
+		wall, elapsed time.Duration
+		may           bool
+	}{
+		"before the cap":              {30 * time.Minute, 30 * time.Minute, true},
+		"after it":                    {time.Hour, time.Hour, false},
+		"after it, the clock back":    {-time.Minute, time.Hour, false},
+		"before it, the clock ahead":  {time.Hour, time.Minute, false},
+		"before it, the clock behind": {0, 59 * time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &Server{now: func() time.Time { return start.Add(row.wall) }, start: start, elapsed: func() time.Duration { return row.elapsed }}
+			_, err := s.signer(line, vetted{ring: demo})
+			if row.may {
+				no(t, err)
+			} else {
+				refused(t, err, pb.Reason_REASON_KEY_PAST_CAP, "")
+			}
+			is(t, "at the second look", s.stillSigner(line, key), row.may)
+		})
+	}
+}
+
 // TestBackendsThatFail: each failure has its own reason, and none of the backend's words.
 func TestBackendsThatFail(t *testing.T) {
 	w := newWorld(t)
