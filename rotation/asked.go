@@ -28,6 +28,9 @@ func Asked(ring *keyring.Ring, cs keyring.Cutoffs, now time.Time, accept *time.D
 	active, next := pl.roles()
 	fresh := []Step{{Reserve, ring.NextSerial, now, why}, {Mint, ring.NextSerial, now, why}}
 	switch {
+	case next == nil && published(ring, cs) >= maxPublished:
+		return nil, fmt.Errorf("%w: ring %s has %d published keys already, and every verifier fetches them all; wait until the oldest is unpublished, or revoke keys",
+			keyring.ErrRefused, ring.Name, maxPublished)
 	case next == nil:
 		return fresh, nil
 	case next.State == keyring.Reserved:
@@ -41,6 +44,19 @@ func Asked(ring *keyring.Ring, cs keyring.Cutoffs, now time.Time, accept *time.D
 			ErrNotPropagated, keyring.KeyID(ring.Name, next.Serial), now.Sub(next.Staged).Round(time.Second), wanted(ring, accept))
 	}
 	return []Step{{Activate, next.Serial, now, why}}, nil
+}
+
+// maxPublished bounds how many keys of a ring people can have published at once by asking for rotations. A key set serves
+// all rings of an issuer, and some verifiers stop looking after a hundred keys.
+const maxPublished = 16
+
+func published(ring *keyring.Ring, cs keyring.Cutoffs) (n int) {
+	for i := range ring.Keys {
+		if k := &ring.Keys[i]; k.State.Published() && !cs.Revoked(ring, k) {
+			n++
+		}
+	}
+	return n
 }
 
 func wanted(ring *keyring.Ring, accept *time.Duration) time.Duration {

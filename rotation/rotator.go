@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type Config struct {
 	Log      *slog.Logger
 	Now      func() time.Time // time.Now when nil
 	Tick     time.Duration    // how often plans are looked at; one second when zero
-	Workers  int              // rings worked on at once; 8 when zero
+	Workers  int              // rings worked on at once for each backend; 8 when zero
 }
 
 // mintingTimeout bounds one call to a backend. A Rotator's Policy.Sweep is at least twice as long, so that a minting that
@@ -33,19 +34,57 @@ const mintingTimeout = time.Minute
 // A Rotator does what plans say is due, for all rings of a store. Several replicas may run one each: compare-and-swap
 // keeps them from doing a step twice. All methods are safe for concurrent use.
 type Rotator struct {
-	c Config
+	c    Config
+	wake chan struct{} // a job has ended, and its lane has room
 
 	mu    sync.Mutex // guards the fields below
-	rings map[string]*progress
+	jobs  map[job]*progress
+	lanes map[lane]int // jobs at work
 }
 
-// progress is what the rotator remembers of a ring between two looks; losing it costs nothing but time.
+// job is one side of a ring's plan.
+type job struct {
+	ring string
+	side side
+}
+
+// side parts a plan by what its steps wait for, so that they do not wait for each other: after a revocation of a backend
+// that hangs, its keys cannot be destroyed and new ones are needed; while minting fails, dead keys are still cleared away.
+type side uint8
+
+const (
+	begin  side = iota // brings keys to life, in the ring's home
+	record             // writes down what is so, in the store alone
+	end                // ends keys, in their backend
+	sides
+)
+
+func (k Kind) side() side {
+	switch k {
+	case Reserve, Mint, Activate:
+		return begin
+	case Destroy, Forget:
+		return end
+	}
+	return record
+}
+
+// lane is where a job may get stuck: a backend that hangs delays the jobs of its own lane and no others.
+type lane struct {
+	backend string
+	side    side
+}
+
+// progress is what the rotator remembers of a job between two looks; losing it costs nothing but time.
 type progress struct {
 	ring     *keyring.Ring // the record that next was planned on
 	cutoffs  int
-	next     time.Time // when its next step is due
+	next     time.Time // when its next step is due; zero when it has none
+	lane     lane
 	busy     bool
-	failures int
+	worked   bool      // since it was planned
+	failures int       // in a row
+	rests    time.Time // until then, after a failure
 }
 
 // New returns a Rotator; call Run.
@@ -60,7 +99,7 @@ func New(c Config) *Rotator {
 		c.Workers = 8
 	}
 	c.Policy.Sweep = max(c.Policy.Sweep, 2*mintingTimeout)
-	return &Rotator{c: c, rings: map[string]*progress{}}
+	return &Rotator{c: c, wake: make(chan struct{}, 1), jobs: map[job]*progress{}, lanes: map[lane]int{}}
 }
 
 // Plan is the plan that this rotator follows for ring.
@@ -72,32 +111,24 @@ func (r *Rotator) Plan(ring *keyring.Ring, cs keyring.Cutoffs) []Step {
 func (r *Rotator) Run(ctx context.Context) {
 	tick := time.NewTicker(r.c.Tick)
 	defer tick.Stop()
-	slots := make(chan struct{}, r.c.Workers)
 	var work sync.WaitGroup
 	defer work.Wait()
 	for {
-		for _, ring := range r.due() {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-			work.Go(func() {
-				defer func() { <-slots }()
-				r.settle(ctx, ring)
-			})
+		for _, j := range r.due() {
+			work.Go(func() { r.settle(ctx, j) })
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-r.c.Live.Changed():
+		case <-r.wake:
 		}
 	}
 }
 
-// due lists the rings with something to do, those that cannot sign first, and marks them busy.
-func (r *Rotator) due() []string {
+// due lists the jobs that have something to do and room to do it, rings that cannot sign first, and marks them busy.
+func (r *Rotator) due() []job {
 	s, err := r.c.Live.Current()
 	if err != nil {
 		return nil // without a fresh snapshot nothing is known to be due
@@ -105,72 +136,108 @@ func (r *Rotator) due() []string {
 	now := r.c.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var silent, rest []string
+	var silent, rest []job
 	for _, l := range s.Lines() {
-		p := r.rings[l.Ring.Name]
-		if p == nil {
-			p = &progress{}
-			r.rings[l.Ring.Name] = p
-		}
-		if p.ring != l.Ring || p.cutoffs != len(s.Cutoffs) {
-			p.ring, p.cutoffs, p.next = l.Ring, len(s.Cutoffs), nextDue(l.Ring, s.Cutoffs, r.c.Policy, now)
-		}
-		if p.busy || p.next.IsZero() || p.next.After(now) {
-			continue
-		}
-		p.busy = true
-		if l.Signer == nil {
-			silent = append(silent, l.Ring.Name)
-		} else {
-			rest = append(rest, l.Ring.Name)
+		for side := range sides {
+			j := job{l.Ring.Name, side}
+			if p := r.lookLocked(j, l.Ring, s.Cutoffs, now); p.busy || p.next.IsZero() || p.next.After(now) || p.rests.After(now) {
+				continue
+			}
+			if l.Signer == nil && side == begin {
+				silent = append(silent, j)
+			} else {
+				rest = append(rest, j)
+			}
 		}
 	}
-	return append(silent, rest...)
-}
-
-func nextDue(ring *keyring.Ring, cs keyring.Cutoffs, p Policy, now time.Time) time.Time {
-	if steps := Plan(ring, cs, p, now); len(steps) > 0 {
-		return steps[0].Due
+	var start []job
+	for _, j := range append(silent, rest...) {
+		if p := r.jobs[j]; r.lanes[p.lane] < r.c.Workers {
+			p.busy = true
+			r.lanes[p.lane]++
+			start = append(start, j)
+		}
 	}
-	return time.Time{}
+	return start
 }
 
-// settle does the due steps of one ring until none is left or one fails, and then says when to look again.
-func (r *Rotator) settle(ctx context.Context, ring string) {
+// lookLocked plans a job anew if its ring or the cutoffs have changed.
+func (r *Rotator) lookLocked(j job, ring *keyring.Ring, cs keyring.Cutoffs, now time.Time) *progress {
+	p := r.jobs[j]
+	if p == nil {
+		p = &progress{}
+		r.jobs[j] = p
+	}
+	stale := p.ring != ring || p.cutoffs != len(cs) || p.worked
+	if p.busy || !stale {
+		return p
+	}
+	if p.cutoffs != len(cs) || p.ring != nil && p.ring.BackendSet != ring.BackendSet {
+		p.rests, p.failures = time.Time{}, 0 // a revocation, or another backend: what failed may not fail now
+	}
+	p.ring, p.cutoffs, p.next, p.worked = ring, len(cs), time.Time{}, false
+	if step, ok := first(Plan(ring, cs, r.c.Policy, now), j.side); ok {
+		p.next, p.lane = step.Due, lane{"", j.side}
+		switch j.side {
+		case begin:
+			p.lane.backend = cs.Home(ring)
+		case end:
+			p.lane.backend = ring.Key(step.Serial).Backend
+		}
+	}
+	return p
+}
+
+// first is the first step of one side of a plan.
+func first(steps []Step, side side) (Step, bool) {
+	i := slices.IndexFunc(steps, func(s Step) bool { return s.Kind.side() == side })
+	if i < 0 {
+		return Step{}, false
+	}
+	return steps[i], true
+}
+
+// settle does the due steps of one job until none is left or one fails, and then says when to look again.
+func (r *Rotator) settle(ctx context.Context, j job) {
 	var err error
 	for did := true; did && err == nil && ctx.Err() == nil; {
-		did, err = r.Step(ctx, ring)
+		did, err = r.step(ctx, j)
 	}
 	if err != nil && ctx.Err() == nil {
-		r.c.Log.Warn("a rotation step failed", "ring", ring, "error", err)
+		r.c.Log.Warn("a rotation step failed", "ring", j.ring, "error", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.rings[ring]
+	p := r.jobs[j]
 	p.busy = false
+	r.lanes[p.lane]--
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	p.worked = true
 	if err == nil {
 		p.failures = 0
-		p.ring = nil // plan anew
 		return
 	}
 	p.failures = min(p.failures+1, 6)
 	backoff := time.Second << p.failures
-	p.next = r.c.Now().Add(backoff/2 + rand.N(backoff))
+	p.rests = r.c.Now().Add(backoff/2 + rand.N(backoff))
 }
 
-// Step does the first due step of ring's plan. It reports false when nothing was due. A conflict with another writer
-// is not an error: the next Step plans on what that writer wrote.
-func (r *Rotator) Step(ctx context.Context, ring string) (bool, error) {
-	s, l, err := r.line(ring)
+// step does the first due step of a job. It reports false when nothing was due. A conflict with another writer is not an
+// error: the next step plans on what that writer wrote.
+func (r *Rotator) step(ctx context.Context, j job) (bool, error) {
+	s, l, err := r.line(j.ring)
 	if err != nil {
 		return false, err
 	}
 	now := r.c.Now()
-	steps := Plan(l.Ring, s.Cutoffs, r.c.Policy, now)
-	if len(steps) == 0 || steps[0].Due.After(now) {
+	step, ok := first(Plan(l.Ring, s.Cutoffs, r.c.Policy, now), j.side)
+	if !ok || step.Due.After(now) {
 		return false, nil
 	}
-	_, err = r.do(ctx, s, l.Ring, steps[0])
+	_, err = r.do(ctx, s, l.Ring, step)
 	return true, err
 }
 

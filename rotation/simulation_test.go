@@ -133,14 +133,15 @@ func newSim(t *testing.T, seed uint64) *sim {
 		t: t, rand: r, began: time.Now(),
 		signers: map[string]string{}, firstUse: map[string]time.Time{}, rotations: map[string]bool{},
 	}
-	var mu sync.Mutex // the store and the backend ask from several goroutines
+	var mu sync.Mutex // guards luck: the store and the backend ask from several goroutines
+	luck := rand.New(rand.NewPCG(seed, 2))
 	chance := func(percent int) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return r.IntN(100) < percent
+		return luck.IntN(100) < percent
 	}
 	s.backend = &simBackend{keys: map[string]*jws.PublicKey{}, lose: func() bool { return chance(5) }}
-	s.store = storetest.NewMemory("5e5a5e5a5e5a5e5a", simTiming)
+	s.store = storetest.NewMemory(simStore, simTiming)
 	s.seed()
 	fault := func(op string) error {
 		if chance(1) {
@@ -152,7 +153,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	dir := anchorDir(t)
 	for i := range s.server {
 		s.server[i] = &simReplica{offset: s.offset(), dir: filepath.Join(dir, fmt.Sprint("anchor", i))}
-		if _, err := keyring.CreateAnchor(s.server[i].dir, "5e5a5e5a5e5a5e5a", keyring.Position{}); err != nil {
+		if _, err := keyring.CreateAnchor(s.server[i].dir, simStore, keyring.Position{}); err != nil {
 			t.Fatal(err)
 		}
 		s.start(s.server[i])
@@ -181,19 +182,22 @@ func (s *sim) offset() time.Duration {
 	return time.Duration(s.rand.Int64N(int64(simSkew))) - simSkew/2
 }
 
-func (s *sim) seed() {
-	ring := func(name string, propagation, lifetime time.Duration) keyring.Ring {
-		return keyring.Ring{
-			Name: name, Algorithm: "EdDSA", Backend: "sim", MinProtection: keyring.Software,
-			Scope:      keyring.Scope{Typ: "at+jwt", Usage: keyring.Tokens, Audiences: keyring.Audiences{Any: true}, MaxTTL: simToken},
-			DefaultTTL: simToken, Created: s.began.UTC(), NextSerial: 1,
-			Rotation: keyring.Rotation{Lifetime: lifetime, Propagation: propagation, Skew: simSkew},
-		}
+const simStore = "5e5a5e5a5e5a5e5a"
+
+func simRing(name string, created time.Time, propagation, lifetime time.Duration) keyring.Ring {
+	return keyring.Ring{
+		Name: name, Algorithm: "EdDSA", Backend: "sim", MinProtection: keyring.Software,
+		Scope:      keyring.Scope{Typ: "at+jwt", Usage: keyring.Tokens, Audiences: keyring.Audiences{Any: true}, MaxTTL: simToken},
+		DefaultTTL: simToken, Created: created, NextSerial: 1,
+		Rotation: keyring.Rotation{Lifetime: lifetime, Propagation: propagation, Skew: simSkew},
 	}
-	least := simTiming.Lead(simSkew)
+}
+
+func (s *sim) seed() {
+	began := s.began.UTC()
 	_, err := s.store.Swap(context.Background(), keyring.Position{}, keyring.Edit{
-		Issuers: []keyring.Issuer{{Name: "sim", URL: "https://sim.test", Created: s.began.UTC()}},
-		Rings:   []keyring.Ring{ring("sim/least", least, 24*time.Hour), ring("sim/slow", 3*time.Hour, 24*time.Hour)},
+		Issuers: []keyring.Issuer{{Name: "sim", URL: "https://sim.test", Created: began}},
+		Rings:   []keyring.Ring{simRing("sim/least", began, simTiming.Lead(simSkew), 24*time.Hour), simRing("sim/slow", began, 3*time.Hour, 24*time.Hour)},
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -65,8 +65,8 @@ type world struct {
 	ring     *keyring.Ring
 	cuts     keyring.Cutoffs
 	made     [8]keyring.Revision // revision of the store when the backend made the key of a serial; 0 when it has none
-	rot      job
-	op       job
+	rot      task
+	op       task
 	opDone   bool
 	late     uint64 // serial of a minting whose caller crashed: it may still land until time passes
 	budget   int
@@ -76,8 +76,8 @@ type world struct {
 	prepared bool // a successor of the operation was staged when the cut was raised
 }
 
-// job is a worker that has read the store and is about to act on what it read.
-type job struct {
+// task is a worker that has read the store and is about to act on what it read.
+type task struct {
 	saw  *view
 	step Step
 	done bool // the backend's part is done, the write is not
@@ -223,29 +223,29 @@ func (s *search) rotatorSteps(w world, add adder) {
 		}
 		if len(steps) > 0 && !steps[0].Due.After(s.time(&w)) && (steps[0].Kind != Reserve || saw.ring.NextSerial <= s.sc.serials) {
 			to := w
-			to.rot = job{saw: saw, step: steps[0]}
+			to.rot = task{saw: saw, step: steps[0]}
 			add("", to, "rotator plans %s %d", steps[0].Kind, steps[0].Serial)
 		}
 		pl := planner{ring: saw.ring, cutoffs: cuts}
 		if _, next := pl.roles(); w.budget > 0 && next == nil && saw.ring.NextSerial <= s.sc.serials {
 			to := w
 			to.budget--
-			to.rot = job{saw: saw, step: Step{Kind: Reserve, Serial: saw.ring.NextSerial}}
+			to.rot = task{saw: saw, step: Step{Kind: Reserve, Serial: saw.ring.NextSerial}}
 			add("", to, "somebody asks for a rotation")
 		}
 		return
 	}
 	to := w
-	to.rot = job{}
+	to.rot = task{}
 	if w.rot.step.Kind == Mint && !w.rot.done {
 		to.late = w.rot.step.Serial
 	}
 	add("", to, "rotator crashes")
-	s.jobSteps(w, &w.rot, func(w *world) *job { return &w.rot }, add)
+	s.jobSteps(w, &w.rot, func(w *world) *task { return &w.rot }, add)
 }
 
-// jobSteps does the backend's part of a job, then its write.
-func (s *search) jobSteps(w world, j *job, at func(*world) *job, add adder) {
+// jobSteps does the backend's part of a task, then its write.
+func (s *search) jobSteps(w world, j *task, at func(*world) *task, add adder) {
 	serial := j.step.Serial
 	switch {
 	case !j.done && j.step.Kind == Mint:
@@ -264,7 +264,7 @@ func (s *search) jobSteps(w world, j *job, at func(*world) *job, add adder) {
 		return
 	}
 	to := w
-	*at(&to) = job{}
+	*at(&to) = task{}
 	next, err := s.apply(&w, j)
 	if err != nil {
 		add("a step could not be written: "+err.Error(), to, "%s %d", j.step.Kind, serial)
@@ -279,7 +279,7 @@ func (s *search) jobSteps(w world, j *job, at func(*world) *job, add adder) {
 	}
 }
 
-func (s *search) apply(w *world, j *job) (keyring.Ring, error) {
+func (s *search) apply(w *world, j *task) (keyring.Ring, error) {
 	cuts := s.cutoffs(w, j.saw)
 	if s.rules.planIgnoresCutoffs {
 		cuts = nil
@@ -303,9 +303,9 @@ func (s *search) operationSteps(w world, add adder) {
 	}
 	if w.op.saw != nil {
 		to := w
-		to.op = job{}
+		to.op = task{}
 		add("", to, "operation crashes and resumes")
-		s.jobSteps(w, &w.op, func(w *world) *job { return &w.op }, add)
+		s.jobSteps(w, &w.op, func(w *world) *task { return &w.op }, add)
 		return
 	}
 	own := slices.IndexFunc(w.ring.Keys, func(k keyring.Key) bool { return k.Operation == revoking })
@@ -320,7 +320,7 @@ func (s *search) operationSteps(w world, add adder) {
 	}
 	if s.sc.prepared && own >= 0 && w.ring.Keys[own].State == keyring.Reserved {
 		to := w
-		to.op = job{saw: saw, step: Step{Kind: Mint, Serial: w.ring.Keys[own].Serial}}
+		to.op = task{saw: saw, step: Step{Kind: Mint, Serial: w.ring.Keys[own].Serial}}
 		add("", to, "operation plans its minting")
 	}
 	to := w
@@ -460,7 +460,7 @@ func (s *search) key(w *world) string {
 		fmt.Fprintf(&b, "%s@%d,%d;", s.record(v.ring), v.ring.Revision, v.cuts)
 	}
 	fmt.Fprintf(&b, "%d %d %d %s %d %v %d %v %v %v|", w.late, w.now, w.rev, s.record(w.ring), len(w.cuts), w.made, w.budget, w.opDone, w.sure, w.prepared)
-	for _, j := range []job{w.rot, w.op} {
+	for _, j := range []task{w.rot, w.op} {
 		fmt.Fprintf(&b, "%d %d %v ", j.step.Kind, j.step.Serial, j.done)
 		see(j.saw)
 	}
