@@ -226,7 +226,7 @@ func TestNothingLeftToRevoke(t *testing.T) {
 	_, err = w.as(respond).Revoke(t.Context(), order(scopeRing(demo)))
 	refused(t, err, pb.Reason_REASON_KEY_STATE_WRONG, "")
 
-	// Another replica revokes by the same request, and this one does not know yet.
+	// Another replica has made a key since, which this one does not know yet.
 	r := w.ring(demo).Clone()
 	storetest.Reserve(&r)
 	_, err = w.store.Swap(t.Context(), w.position(), keyring.Edit{Rings: []keyring.Ring{r}})
