@@ -116,7 +116,7 @@ func (a *app) showContext() error {
 	return a.printer().Value(shown, []string{c.Path}, func(w io.Writer) {
 		you := id.Principal
 		if you == "" {
-			you = "nobody: the certificate has neither exactly one URI SAN nor exactly one DNS SAN"
+			you = "nobody: " + id.Nameless
 		}
 		until := "until " + cli.Time(id.Until, time.Now())
 		if time.Now().After(id.Until) {

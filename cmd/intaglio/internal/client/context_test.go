@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"intaglio.example/cmd/intaglio/internal/client"
+	"intaglio.example/cmd/intaglio/internal/filepki"
 )
 
 func write(t *testing.T, path, text string) string {
@@ -91,5 +93,23 @@ func TestKnownRemembers(t *testing.T) {
 	known, err := client.ReadKnown(getenv)
 	if err != nil || known.Current != "/a.yaml" || len(known.Files) != 2 {
 		t.Errorf("%+v, %v", known, err)
+	}
+}
+
+// TestIdentity: a certificate names whom a server takes it for, which is nobody when a URI would pass for a host.
+func TestIdentity(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := filepki.Open(dir, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for uri, want := range map[string]string{"spiffe://example.org/ana": "spiffe://example.org/ana", "dns:host": ""} {
+		if err := ca.Ensure("me", filepki.Leaf{URIs: []string{uri}}); err != nil {
+			t.Fatal(err)
+		}
+		c := client.Context{Cert: filepath.Join(dir, "me.pem"), Key: filepath.Join(dir, "me-key.pem")}
+		if id, err := c.Identity(); err != nil || id.Principal != want || (id.Nameless == "") != (want != "") {
+			t.Errorf("%s: %+v, %v", uri, id, err)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	pb "intaglio.example/api/intagliov1"
 	"intaglio.example/cmd/intaglio/internal/filepki"
+	"intaglio.example/server"
 )
 
 // maxAnswer bounds one answer: a page of 1,000 rings with long lists of audiences.
@@ -30,6 +31,7 @@ type Client struct {
 // Identity is who a context says we are.
 type Identity struct {
 	Principal string // as grants write it; empty when the certificate names nobody
+	Nameless  string // then, why
 	Until     time.Time
 }
 
@@ -40,11 +42,8 @@ func (c *Context) Identity() (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Path, err)
 	}
 	id := Identity{Until: pair.Leaf.NotAfter}
-	switch {
-	case len(pair.Leaf.URIs) == 1:
-		id.Principal = pair.Leaf.URIs[0].String()
-	case len(pair.Leaf.URIs) == 0 && len(pair.Leaf.DNSNames) == 1:
-		id.Principal = "dns:" + pair.Leaf.DNSNames[0]
+	if id.Principal, err = server.PrincipalOf(pair.Leaf); err != nil {
+		id.Nameless = err.Error()
 	}
 	return id, nil
 }
