@@ -385,6 +385,9 @@ func TestRotationForMonths(t *testing.T) {
 				if least := int(length / (24 * time.Hour)); len(s.rotations) < 2*least {
 					t.Errorf("only %d keys in %v: rotation stood still", len(s.rotations), length)
 				}
+				for _, r := range s.server {
+					r.kill()
+				}
 				s.orphans()
 				mu.Lock()
 				defer mu.Unlock()
@@ -397,7 +400,7 @@ func TestRotationForMonths(t *testing.T) {
 	})
 }
 
-// orphans compares what the backend holds with what the records name.
+// orphans compares what the backend holds with what the records name, once the replicas have stopped.
 func (s *sim) orphans() {
 	s.store.Before, s.store.After = nil, nil
 	c, err := s.store.Changes(context.Background(), keyring.Position{})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -28,7 +29,7 @@ func (s *admin) CreateGrant(ctx context.Context, req *pb.CreateGrantRequest) (*p
 		if made, err = s.newGrant(req); err != nil {
 			return e, err
 		}
-		a.notes = []any{"principal", made.Principal, "verbs", made.Verbs, "rings", made.Rings}
+		a.notes = []any{"principal", made.Principal, "verbs", fmt.Sprint(made.Verbs), "rings", made.Rings}
 		o := origin{object: a.object, requestID: made.Request}
 		if was, taken := snap.Grant(made.Name); taken {
 			o.taken, o.same = true, sameGrant(was, made)
@@ -118,7 +119,7 @@ func (s *admin) DeleteGrant(ctx context.Context, req *pb.DeleteGrantRequest) (*e
 		if err := checkEtag(req.GetEtag(), was.Revision, a.object); err != nil {
 			return e, err
 		}
-		a.notes = []any{"principal", was.Principal, "verbs", was.Verbs, "rings", was.Rings}
+		a.notes = []any{"principal", was.Principal, "verbs", fmt.Sprint(was.Verbs), "rings", was.Rings}
 		gone := *was
 		gone.Deleted = true
 		e.Grants = append(e.Grants, gone)

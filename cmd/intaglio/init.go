@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,6 +84,9 @@ func makeStore(ctx context.Context, cfg *config.Config, e keyring.Edit) (*madeSt
 	if err := nothingThere(cfg); err != nil {
 		return nil, err
 	}
+	if err := foldersThere(cfg); err != nil {
+		return nil, err
+	}
 	mac, err := ensureMACKey(cfg.Store.MACKey)
 	if err != nil {
 		return nil, fileFailure(err, "cannot make the MAC key of the store", cfg.Store.MACKey)
@@ -126,6 +130,23 @@ func nothingThere(cfg *config.Config) error {
 		}
 	case !errors.Is(storeErr, fs.ErrNotExist) && storeErr != nil:
 		return fileFailure(storeErr, "cannot look for a store", cfg.Store.Path)
+	}
+	return nil
+}
+
+// foldersThere makes sure that nothing will be missing halfway.
+func foldersThere(cfg *config.Config) error {
+	files := []string{cfg.Store.Path, cfg.Store.MACKey, cfg.Store.Anchor}
+	for _, b := range cfg.Backends {
+		files = append(files, b.KEKs...)
+	}
+	for _, file := range files {
+		if _, err := os.Stat(filepath.Dir(file)); err != nil {
+			return &cli.Failure{
+				What: "cannot make " + file, Reason: "FOLDER_MISSING", Why: err.Error(), Code: cli.Failed, Cause: err,
+				Next: "Nothing was made yet. Make the folder, open to its owner only:  mkdir -m 700 -p " + cli.ShellQuote(filepath.Dir(file)),
+			}
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	pb "intaglio.example/api/intagliov1"
+	"intaglio.example/backends/software"
 	"intaglio.example/cmd/intaglio/internal/cli"
 	"intaglio.example/cmd/intaglio/internal/client"
 	"intaglio.example/cmd/intaglio/internal/config"
@@ -55,7 +56,7 @@ func newKey(a *app) *cobra.Command {
 			return a.keyAnswer(k, err, "release", args[0])
 		}),
 	}
-	return family("key", "Keys: list, get, retain, release; rewrap sealed ones", list, get, retain, release, newKeyRewrap(a))
+	return family("key", "Keys: list, get, retain, release; rewrap sealed ones", list, get, retain, release, newKEK(), newKeyRewrap(a))
 }
 
 func (a *app) keyAnswer(k *pb.Key, err error, verb, name string) error {
@@ -102,6 +103,23 @@ take the old one away.`,
 	return c
 }
 
+func newKEK() *cobra.Command {
+	return &cobra.Command{
+		Use: "new-kek FILE", Short: "Make a key-encryption key for the software backend",
+		Long: `Make a key-encryption key in a new file that only its owner can read. It never replaces one. To change to it: add FILE to keks: in the
+configuration beside the old one, restart the server, intaglio key rewrap, then take the old file out. Back it up apart from the database.`,
+		Example: "  intaglio key new-kek /etc/intaglio/kek-2.key", Args: takes("FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			kek := software.NewKEK(time.Now())
+			if err := software.WriteKEK(args[0], kek); err != nil {
+				return fileFailure(err, "cannot make a key-encryption key", args[0])
+			}
+			_, err := fmt.Fprintf(c.OutOrStdout(), "key-encryption key %s made in %s\n", kek.ID(), args[0])
+			return err
+		},
+	}
+}
+
 // rewrapped is what came of one backend.
 type rewrapped struct {
 	Backend string `json:"backend"`
@@ -119,14 +137,14 @@ func (a *app) rewrap(ctx context.Context, path string) error {
 		return err
 	}
 	defer store.Close()
-	software, err := openSoftware(ctx, cfg, store)
+	opened, err := openSoftware(ctx, cfg, store)
 	if err != nil {
 		return err
 	}
 	var done []rewrapped
-	for _, name := range slices.Sorted(maps.Keys(software)) {
+	for _, name := range slices.Sorted(maps.Keys(opened)) {
 		r := rewrapped{Backend: name}
-		if r.Moved, r.Already, err = software[name].Rewrap(ctx, nil); err != nil {
+		if r.Moved, r.Already, err = opened[name].Rewrap(ctx, nil); err != nil {
 			f := backendFailure(err, cfg)
 			f.What = "cannot seal every key of backend " + name + " anew"
 			return f

@@ -156,19 +156,29 @@ func (a *app) adoptStore(ctx context.Context, cfg *config.Config, reason, confir
 	if confirm != code {
 		return codeFailure("adopt the store", confirm, again)
 	}
+	return a.adoptNow(ctx, cfg, store, &impact, seen, reason)
+}
+
+// adoptNow adopts a store that no server serves, and has the anchor follow it.
+func (a *app) adoptNow(ctx context.Context, cfg *config.Config, store *sqlstore.Store, impact *keyring.Impact, seen keyring.Position, reason string) error {
+	lock, err := lockStore(cfg)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	operation := uuid.NewString()
 	to, err := store.Adopt(ctx, seen, operation, localActor(), reason, now())
 	if err != nil {
 		return storeFailure(err, cfg)
 	}
-	if err := replaceAnchor(cfg.Store.Anchor, snap.Store, to); err != nil {
+	if err := replaceAnchor(cfg.Store.Anchor, store.ID(), to); err != nil {
 		f := fileFailure(err, "the store was adopted, but the anchor could not be replaced", cfg.Store.Anchor)
 		f.Code, f.Next = cli.Left, "Move the anchor away, then:  intaglio store anchor --config "+cli.ShellQuote(cfg.Path)
 		return f
 	}
-	done := adoptedStore{Store: snap.Store, Position: to, Operation: operation, Keys: keys, Rings: rings}
-	return a.printer().Value(done, []string{snap.Store}, func(w io.Writer) {
-		fmt.Fprintf(w, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", snap.Store, to, cli.Count(keys, "key"))
+	done := adoptedStore{Store: store.ID(), Position: to, Operation: operation, Keys: keyring.CountKeys(impact.Fallen), Rings: int64(len(impact.Fallen))}
+	return a.printer().Value(done, []string{done.Store}, func(w io.Writer) {
+		fmt.Fprintf(w, "ADOPTED  store %s at %v. %s revoked. Servers make new ones when they start.\n", done.Store, to, cli.Count(done.Keys, "key"))
 		fmt.Fprintf(w, "next:    look at the grants once a server runs:  intaglio grant list\n")
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +170,7 @@ func TestTwoProcesses(t *testing.T) {
 	begin := everything(t, stores[0]).Position
 	const each = 15
 	var wg sync.WaitGroup
+	var unsure atomic.Int64 // swaps that gave way to a cutoff, on a slow machine: each may have been committed or not
 	for n, s := range stores {
 		wg.Go(func() {
 			for done := 0; done < each; {
@@ -176,9 +178,12 @@ func TestTwoProcesses(t *testing.T) {
 				if err == nil {
 					_, err = s.Swap(context.Background(), c.Position, keyring.Edit{Rings: c.Rings})
 				}
-				if err == nil {
+				switch {
+				case err == nil:
 					done++
-				} else if !errors.Is(err, keyring.ErrConflict) {
+				case errors.Is(err, errGaveWay):
+					unsure.Add(1)
+				case !errors.Is(err, keyring.ErrConflict):
 					t.Error(err)
 					return
 				}
@@ -194,7 +199,8 @@ func TestTwoProcesses(t *testing.T) {
 	}
 	wg.Wait()
 	r, err := stores[1].Verify(t.Context())
-	if err != nil || r.Position.Revision != begin.Revision+4*each || r.Cutoffs != 2*each {
+	least := begin.Revision + 4*each
+	if err != nil || r.Position.Revision < least || r.Position.Revision > least+keyring.Revision(unsure.Load()) || r.Cutoffs != 2*each {
 		t.Errorf("Verify: %+v, %v", r, err)
 	}
 }
