@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,11 @@ func TestRefusedChanges(t *testing.T) {
 		{"keys out of order", testRing(testKey(1, Retired), testKey(2, Active)), func(r *Ring) { r.Keys[0], r.Keys[1] = r.Keys[1], r.Keys[0] }, ErrRefused},
 		{"no audience", testRing(), func(r *Ring) { r.Scope.Audiences = Audiences{} }, ErrInvalid},
 		{"an empty prefix", testRing(), func(r *Ring) { r.Scope.Audiences = Audiences{Prefixes: []string{""}} }, ErrInvalid},
+		{"more audiences than a scope holds", testRing(), func(r *Ring) { r.Scope.Audiences.Exact = slices.Repeat([]string{"a"}, maxAudiences+1) }, ErrInvalid},
+		{"a very long audience", testRing(), func(r *Ring) { r.Scope.Audiences.Prefixes = []string{strings.Repeat("a", maxAudience+1)} }, ErrInvalid},
+		{"as many and as long as allowed", testRing(), func(r *Ring) {
+			r.Scope.Audiences = Audiences{Exact: slices.Repeat([]string{strings.Repeat("a", maxAudience)}, maxAudiences)}
+		}, nil},
 		{"any and a list", testRing(), func(r *Ring) { r.Scope.Audiences.Any = true }, ErrInvalid},
 		{"default above max TTL", testRing(), func(r *Ring) { r.DefaultTTL = 2 * time.Hour }, ErrInvalid},
 		{"propagation below what caches need", testRing(), func(r *Ring) { r.Rotation.Propagation = 70 * time.Second }, ErrInvalid},
