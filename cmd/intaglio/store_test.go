@@ -486,3 +486,15 @@ backends: [{name: software, type: software, keks: [kek.key]}]
 		t.Errorf("log:\n%s", log)
 	}
 }
+
+// TestAdoptAndAServer: a store is not adopted under a server that serves it.
+func TestAdoptAndAServer(t *testing.T) {
+	t.Parallel()
+	c, dir := newConsole(t), filepath.Join(t.TempDir(), "state")
+	p := c.startDev(dir)
+	defer p.stop()
+	adopt := []string{"store", "adopt", "--config", filepath.Join(dir, "server.yaml"), "--reason", "x"}
+	confirmed := append(adopt, "--confirm", code(t, c.must(cli.Done, "", adopt...)))
+	c.refused(cli.Conflict, "STORE_IN_USE", "", confirmed...)
+	c.must(cli.Done, claims, "sign", "demo/access")
+}
